@@ -1,0 +1,1 @@
+"""The rules of the trade. Imports models and the standard library only."""

@@ -1,0 +1,33 @@
+"""The two clocks of the product. Tests move them; nothing else reads the time of day."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+_offset = timedelta()
+
+
+def now() -> datetime:
+    """This moment, aware, in UTC."""
+    return datetime.now(UTC) + _offset
+
+
+def today(time_zone: str) -> date:
+    """The calendar day in the merchant's time zone (an IANA name)."""
+    return now().astimezone(ZoneInfo(time_zone)).date()
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone behind an IANA name."""
+    return ZoneInfo(name)
+
+
+def move(by: timedelta) -> None:
+    """Shift the clock: for tests and drills only."""
+    global _offset
+    _offset += by
+
+
+def reset() -> None:
+    """Undo every `move`."""
+    global _offset
+    _offset = timedelta()

@@ -1,0 +1,346 @@
+"""The step machine: what a paid order still needs, who works on it, what went wrong. The only writer of steps.
+
+`blocked → ready → running → done | retry_wait | unknown | dead | skipped`. Rows are the truth and the queue is a door
+bell: whoever claims a step holds a lease and a token, and a result with an old token is thrown away.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import peewee
+
+from database import is_postgresql, transaction
+from domain import clock, refusals, timeline
+from domain.states import MAILS, RETRYABLE, WAITING, StepName, StepState
+from models import Order, Step, StepAttempt, Unit, Worker
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How often and how long a step is tried. `lease` is at least twice what one attempt may take."""
+
+    base: timedelta
+    cap: timedelta
+    attempts: int
+    lease: timedelta
+    window: timedelta = timedelta(days=3650)
+
+
+_MAIL = Policy(timedelta(seconds=30), timedelta(hours=6), 40, timedelta(seconds=150), timedelta(hours=72))
+POLICIES = {
+    StepName.CREATE: Policy(timedelta(seconds=1), timedelta(minutes=1), 20, timedelta(seconds=20)),
+    StepName.DOCUMENT: Policy(timedelta(seconds=5), timedelta(minutes=10), 8, timedelta(seconds=150)),
+    StepName.DELIVER_BUYER: _MAIL,
+    StepName.DELIVER_RECIPIENT: _MAIL,
+    StepName.RECEIPT: _MAIL,
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed. `code` is stable, `detail` for experts; `not_before` overrides a shorter back-off."""
+
+    code: str
+    detail: str = ""
+    is_permanent: bool = False
+    is_unknown: bool = False
+    at_least: timedelta = timedelta()
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the step by now; throw the result away."""
+
+
+def plan(order: Order) -> None:
+    """Write the steps of a paid order; part of the transaction that settles it."""
+    now = clock.now()
+    is_receipt_due = False
+    for unit in order.units:
+        due_at = max(now, unit.deliver_at) if unit.deliver_at else now
+        mail = StepName.DELIVER_RECIPIENT if unit.recipient_email else StepName.DELIVER_BUYER
+        is_receipt_due = is_receipt_due or mail == StepName.DELIVER_RECIPIENT
+        _add(order, unit.unit_no, StepName.CREATE, needs=None, at=now)
+        _add(order, unit.unit_no, StepName.DOCUMENT, needs=StepName.CREATE, at=now)
+        _add(order, unit.unit_no, mail, needs=StepName.DOCUMENT, at=due_at)
+    if is_receipt_due:
+        _add(order, 0, StepName.RECEIPT, needs=None, at=now)
+
+
+def claim(worker: str, *, order_id: int | None = None) -> Step | None:
+    """Take the next due step (of one order, if named) for `worker`, or None when nothing is due.
+
+    The attempt counts from here, so a step that kills its worker still reaches `dead`.
+    """
+    while True:
+        with transaction():
+            step = _take(worker, order_id=order_id)
+            if step is None:
+                return None
+            _close_stale_attempts(step)
+            policy = POLICIES[StepName(step.name)]
+            if step.attempt <= policy.attempts:
+                StepAttempt.create(
+                    step=step, attempt=step.attempt, token=step.token, worker=worker, started_at=clock.now()
+                )
+                return step
+            _bury(step, Failure("worker_died", "Every attempt ended with the worker's death."))
+
+
+def note_sending(step: Step) -> None:
+    """Write down, before the first byte goes out, that a mail may be under way. Raises LeaseLost."""
+    with transaction():
+        _update_held(step, send_started_at=clock.now())
+
+
+def finish(step: Step) -> None:
+    """Mark the step done and wake what waits for it; inside the transaction that keeps its result. Raises LeaseLost."""
+    now = clock.now()
+    _update_held(
+        step, state=StepState.DONE, finished_at=now, lease_until=None, error_code=None, error_text=None
+    )
+    _end_attempt(step, "done")
+    Step.update(state=StepState.READY).where(
+        Step.order == step.order_id, Step.unit_no == step.unit_no, Step.needs == step.name, Step.state == StepState.BLOCKED
+    ).execute()
+
+
+def skip(step: Step, *, code: str) -> None:
+    """The step is not wanted any more (say, the voucher is cancelled). Raises LeaseLost."""
+    with transaction():
+        _update_held(step, state=StepState.SKIPPED, finished_at=clock.now(), lease_until=None, error_code=code)
+        _end_attempt(step, "skipped", code=code)
+
+
+def fail(step: Step, failure: Failure) -> None:
+    """Write down a failed attempt: try again later, or ask for a person. Raises LeaseLost."""
+    policy, now = POLICIES[StepName(step.name)], clock.now()
+    first_failed_at = step.first_failed_at or now
+    is_over = step.attempt >= policy.attempts or now - first_failed_at > policy.window
+    with transaction():
+        if failure.is_permanent or is_over:
+            _bury(step, failure)
+            return
+        next_at = now + max(_backoff(policy, step.attempt), failure.at_least)
+        _update_held(
+            step,
+            state=StepState.UNKNOWN if failure.is_unknown else StepState.RETRY_WAIT,
+            not_before=next_at,
+            lease_until=None,
+            first_failed_at=first_failed_at,
+            send_started_at=step.send_started_at if failure.is_unknown else None,
+            error_code=failure.code,
+            error_text=failure.detail[:2000],
+        )
+        _end_attempt(step, "unknown" if failure.is_unknown else "failed", code=failure.code, detail=failure.detail)
+        _record(step, "step_failed", failure, next_at=next_at.isoformat())
+
+
+def retry(order: Order, step_id: int, *, token: int, actor: str) -> None:
+    """Try a waiting or dead step now, with a new budget: same step, same voucher, same Message-ID.
+
+    `token` is the one that the presser's page showed. Raises StepNotRetryable when the step has moved on since, so ten
+    clicks are one attempt.
+    """
+    with transaction():
+        step = order.steps.where(Step.id == step_id).first()
+        if step is None or not _reopen(step, token=token):
+            raise refusals.StepNotRetryable("This step is not waiting any more.")
+        timeline.record(
+            order.merchant, "step_retried", order=order, actor=actor, step=str(step.name), unit_no=step.unit_no
+        )
+
+
+def correct_address(order: Order, step_id: int, *, email: str, token: int, actor: str) -> None:
+    """Give a mail that could not be delivered another address and send it now. Raises StepNotRetryable."""
+    with transaction():
+        step = order.steps.where(Step.id == step_id, Step.name.in_(MAILS)).first()
+        if step is None or not _reopen(step, token=token):
+            raise refusals.StepNotRetryable("This mail is not waiting for another address.")
+        if step.name == StepName.DELIVER_RECIPIENT:
+            unit = order.units.where(Unit.unit_no == step.unit_no).get()
+            old_email = unit.recipient_email
+            Unit.update(recipient_email=email).where(Unit.id == unit.id).execute()
+        else:
+            old_email = order.buyer_email
+            Order.update(buyer_email=email).where(Order.id == order.id).execute()
+        timeline.record(
+            order.merchant,
+            "address_corrected",
+            order=order,
+            actor=actor,
+            unit_no=step.unit_no,
+            old_email=old_email,
+            new_email=email,
+        )
+
+
+def resend(order: Order, step_id: int, *, token: int, actor: str) -> Step:
+    """Send a mail that went out before once more: a new step with its own Message-ID. Raises StepNotRetryable."""
+    with transaction():
+        step = order.steps.where(Step.id == step_id, Step.name.in_(MAILS)).first()
+        newest = _newest_epoch(step) if step is not None else None
+        if step is None or newest != step or step.token != token or step.state != StepState.DONE:
+            raise refusals.StepNotRetryable("This mail has not gone out, or it is being sent again already.")
+        try:
+            fresh = _add(
+                order, step.unit_no, StepName(step.name), needs=None, at=clock.now(), epoch=step.epoch + 1
+            )
+        except peewee.IntegrityError as error:
+            raise refusals.StepNotRetryable("This mail is being sent again already.") from error
+        timeline.record(order.merchant, "mail_sent_again", order=order, actor=actor, unit_no=step.unit_no)
+    return fresh
+
+
+def beat(worker: str) -> None:
+    """The worker is alive."""
+    now = clock.now()
+    with transaction():
+        Worker.insert(name=worker, started_at=now, seen_at=now).on_conflict(
+            conflict_target=[Worker.name], update={Worker.seen_at: now}
+        ).execute()
+        Worker.delete().where(Worker.seen_at < now - timedelta(days=2)).execute()
+
+
+def oldest_due_at(at: datetime) -> datetime | None:
+    """Since when the longest waiting due step waits, or None when nothing is due."""
+    return Step.select(peewee.fn.MIN(Step.not_before)).where(_is_due(at)).scalar()
+
+
+def unplanned_orders() -> list[Order]:
+    """Paid orders without any step: there should be none, and the sweeper plans them."""
+    has_steps = peewee.fn.EXISTS(Step.select(Step.id).where(Step.order == Order.id))
+    return list(Order.select().where(Order.payment_state == "paid", ~has_steps).limit(100))
+
+
+def adopt(order: Order) -> None:
+    """Plan a paid order that has no steps; harmless when somebody else just did."""
+    with transaction():
+        if not order.steps.exists():
+            plan(order)
+
+
+def current(steps: Iterable[Step]) -> list[Step]:
+    """Of each mail that was sent again only the newest step: what people are shown."""
+    newest: dict[tuple[int, str], Step] = {}
+    for step in sorted(steps, key=lambda step: (step.unit_no, step.id)):
+        newest[step.unit_no, step.name] = step
+    return list(newest.values())
+
+
+def _add(
+    order: Order, unit_no: int, name: StepName, *, needs: StepName | None, at: datetime, epoch: int = 1
+) -> Step:
+    return Step.create(
+        order=order,
+        unit_no=unit_no,
+        name=name,
+        needs=needs,
+        epoch=epoch,
+        state=StepState.READY if needs is None else StepState.BLOCKED,
+        not_before=at,
+        # Fixed at birth: every copy of this mail, however often it is tried, carries the same Message-ID.
+        message_id=f"{order.ref}.{unit_no}.{name}.{epoch}" if name in MAILS else None,
+    )
+
+
+def _is_due(at: datetime) -> peewee.Expression:
+    is_waiting = Step.state.in_(WAITING) & (Step.not_before <= at)
+    return is_waiting | ((Step.state == StepState.RUNNING) & (Step.lease_until < at))
+
+
+def _take(worker: str, *, order_id: int | None) -> Step | None:
+    now = clock.now()
+    due = Step.select(Step.id, Step.name).where(_is_due(now))
+    if order_id is not None:
+        due = due.where(Step.order == order_id)
+    due = due.order_by(Step.not_before, Step.id).limit(1)
+    found = (due.for_update("FOR UPDATE SKIP LOCKED") if is_postgresql() else due).first()
+    if found is None:
+        return None
+    lease_until = now + POLICIES[StepName(found.name)].lease
+    taken = (
+        Step.update(
+            state=StepState.RUNNING,
+            token=Step.token + 1,
+            attempt=Step.attempt + 1,
+            worker=worker,
+            started_at=now,
+            lease_until=lease_until,
+        )
+        .where(Step.id == found.id, _is_due(now))
+        .execute()
+    )
+    return Step.get_by_id(found.id) if taken else None
+
+
+def _close_stale_attempts(step: Step) -> None:
+    # An attempt that is still open when the step is claimed again lost its worker; with a mail under way nobody knows
+    # whether it arrived, and the next copy carries the same Message-ID.
+    outcome = "unknown" if step.send_started_at else "lost"
+    StepAttempt.update(ended_at=clock.now(), outcome=outcome, code="worker_died").where(
+        StepAttempt.step == step, StepAttempt.ended_at.is_null()
+    ).execute()
+
+
+def _update_held(step: Step, **changes: object) -> None:
+    held = Step.id == step.id, Step.token == step.token, Step.state == StepState.RUNNING
+    if not Step.update(**changes).where(*held).execute():
+        raise LeaseLost(f"step {step.id} is not ours any more (token {step.token})")
+
+
+def _bury(step: Step, failure: Failure) -> None:
+    _update_held(
+        step,
+        state=StepState.DEAD,
+        finished_at=clock.now(),
+        lease_until=None,
+        error_code=failure.code,
+        error_text=failure.detail[:2000],
+    )
+    _end_attempt(step, "failed", code=failure.code, detail=failure.detail)
+    _record(step, "step_dead", failure)
+
+
+def _end_attempt(step: Step, outcome: str, *, code: str | None = None, detail: str = "") -> None:
+    StepAttempt.update(ended_at=clock.now(), outcome=outcome, code=code, detail=detail[:2000]).where(
+        StepAttempt.step == step, StepAttempt.token == step.token
+    ).execute()
+
+
+def _record(step: Step, kind: str, failure: Failure, **facts: object) -> None:
+    order = step.order
+    timeline.record(
+        order.merchant,
+        kind,
+        order=order,
+        step=str(step.name),
+        unit_no=step.unit_no,
+        attempt=step.attempt,
+        code=failure.code,
+        detail=failure.detail[:500],
+        **facts,
+    )
+
+
+def _reopen(step: Step, *, token: int) -> bool:
+    fresh_budget = {"attempt": 0, "first_failed_at": None} if step.state == StepState.DEAD else {}
+    return bool(
+        Step.update(state=StepState.READY, not_before=clock.now(), finished_at=None, **fresh_budget)
+        .where(Step.id == step.id, Step.token == token, Step.state.in_(RETRYABLE))
+        .execute()
+    )
+
+
+def _newest_epoch(step: Step) -> Step:
+    same = (Step.order == step.order_id) & (Step.unit_no == step.unit_no) & (Step.name == step.name)
+    return Step.select().where(same).order_by(Step.epoch.desc()).first()
+
+
+def _backoff(policy: Policy, attempt: int) -> timedelta:
+    # Full jitter: after an outage the orders come back spread out, not all at once.
+    ceiling = min(policy.cap, policy.base * 2 ** min(attempt, 20))
+    return ceiling * random.uniform(0.1, 1.0)
+
+

@@ -1,0 +1,59 @@
+"""A caller's key is worth one answer, for ever: stored in the same transaction as the booking that it answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import peewee
+
+from database import transaction
+from domain import refusals
+from models import IdempotencyRecord, Merchant
+
+
+@dataclass(frozen=True)
+class Answer:
+    """HTTP status and body text, and whether they come from the first call with this key."""
+
+    status: int
+    body: str
+    is_replay: bool = False
+
+
+def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Callable[[], Answer]) -> Answer:
+    """Run `work` for this key or give back the answer it once got.
+
+    `work` runs inside the transaction and turns a Refusal into an Answer itself, so refusals are stored too; any other
+    exception rolls back and stores nothing, so that the same key runs again. Raises IdempotencyConflict for another
+    route or body, RequestInProgress when the first call holds the key longer than the database waits.
+    """
+    try:
+        with transaction():
+            _claim(merchant, key=key, route=route, fingerprint=fingerprint)
+            record = IdempotencyRecord.get(IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key)
+            if (record.route, record.fingerprint) != (route, fingerprint):
+                raise refusals.IdempotencyConflict("Use a fresh Idempotency-Key for a new request.")
+            if record.status is not None:
+                return Answer(record.status, record.body, is_replay=True)
+            answer = work()
+            IdempotencyRecord.update(status=answer.status, body=answer.body).where(
+                IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key
+            ).execute()
+            return answer
+    except peewee.OperationalError as error:
+        if _is_lock_timeout(error):
+            raise refusals.RequestInProgress("Send the same request again in a moment.") from error
+        raise
+
+
+def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> None:
+    # A twin with the same key waits here: on PostgreSQL in the index, on SQLite in BEGIN IMMEDIATE.
+    IdempotencyRecord.insert(
+        merchant=merchant, key=key, route=route, fingerprint=fingerprint
+    ).on_conflict_ignore().execute()
+
+
+def _is_lock_timeout(error: peewee.OperationalError) -> bool:
+    text = str(error)
+    return "lock timeout" in text or "database is locked" in text
+
+

@@ -1,0 +1,100 @@
+"""Why the trade says no. One class per reason, each with a stable code and the HTTP status that fits it."""
+
+
+class Refusal(Exception):
+    """A rule of the trade said no: nothing was written.
+
+    `code` is stable and documented, `status` the HTTP status, `detail` one English sentence for a developer. `extra`
+    holds facts the caller may need (amounts in minor units).
+    """
+
+    code = "refused"
+    status = 422
+    title = "The request was refused"
+
+    def __init__(self, detail: str = "", **extra: object) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.extra = extra
+
+
+class FieldsRefused(Refusal):
+    """What was entered cannot be accepted; `problems` maps field → (code, message)."""
+
+    code, title = "validation_failed", "Some fields need another value"
+
+    def __init__(self, problems: dict[str, tuple[str, str]]) -> None:
+        super().__init__(self.title)
+        self.problems = problems
+
+
+class VoucherNotFound(Refusal):
+    """No such voucher for this merchant; another merchant's voucher looks just the same."""
+
+    code, status, title = "voucher_not_found", 404, "No voucher has this code"
+
+
+class VoucherInactive(Refusal):
+    """Pending, suspended or cancelled."""
+
+    code, title = "voucher_inactive", "This voucher is not active"
+
+
+class VoucherNotStarted(Refusal):
+    """`valid_from` lies in the future."""
+
+    code, title = "voucher_not_started", "This voucher is not valid yet"
+
+
+class VoucherExpired(Refusal):
+    """`expires_at` has passed."""
+
+    code, title = "voucher_expired", "This voucher has expired"
+
+
+class VoucherDepleted(Refusal):
+    """Nothing is left, or what is left is held."""
+
+    code, title = "voucher_depleted", "This voucher is used up"
+
+
+class CurrencyMismatch(Refusal):
+    """The bill is in another currency; nothing is ever converted."""
+
+    code, title = "currency_mismatch", "This voucher is in another currency"
+
+
+class VoucherNotTransferable(Refusal):
+    """The voucher belongs to one customer and another one presented it."""
+
+    code, title = "voucher_not_transferable", "This voucher belongs to another customer"
+
+
+class InsufficientBalance(Refusal):
+    """`mode=exact` and the balance is short; `extra["available_minor"]` says what is there."""
+
+    code, status, title = "insufficient_balance", 409, "The balance does not cover this amount"
+
+
+class IdempotencyConflict(Refusal):
+    """The key was used before for another request."""
+
+    code, title = "idempotency_conflict", "This Idempotency-Key was used for another request"
+
+
+class RequestInProgress(Refusal):
+    """The first call with this key is still running; try again in a moment."""
+
+    code, status, title = "request_in_progress", 409, "The first request with this key is still running"
+
+
+class StepNotRetryable(Refusal):
+    """The step does not wait for a person; somebody was faster, or it is done."""
+
+    code, status, title = "step_not_retryable", 409, "There is nothing to retry here"
+
+
+class AlreadyUsed(Refusal):
+    """The order is paid or closed, so it can't change any more."""
+
+    code, status, title = "order_closed", 409, "This order can no longer change"

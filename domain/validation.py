@@ -1,0 +1,110 @@
+"""The seven checks, in the order that is promised to tills. Validate and redeem both decide here and nowhere else."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain import refusals
+from domain.states import VoucherStatus
+from models import Voucher
+
+
+class Step(StrEnum):
+    """The checks in their order; with two faults at once the first one is reported."""
+
+    LOOKUP = "lookup"
+    STATUS = "status"
+    EXPIRY = "expiry"
+    BALANCE = "balance"
+    CURRENCY = "currency"
+    OWNERSHIP = "ownership"
+    COVERAGE = "coverage"
+
+
+@dataclass(frozen=True)
+class Calculation:
+    """What a redemption of `requested_amount_minor` would take and leave, all in minor units."""
+
+    requested_amount_minor: int
+    applicable_amount_minor: int
+    remaining_voucher_balance_minor: int
+    remaining_order_amount_minor: int
+    covers_full_amount: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`refusal` is the first check that failed, or None; `results` has one of pass, fail, skipped for each step."""
+
+    results: dict[Step, str]
+    refusal: refusals.Refusal | None
+    calculation: Calculation | None
+
+    @property
+    def is_valid(self) -> bool:
+        return self.refusal is None
+
+
+def check(
+    voucher: Voucher | None, *, amount_minor: int, currency: str, customer_id: str | None, at: datetime
+) -> Verdict:
+    """Decide whether `voucher` may pay (a part of) `amount_minor` of `currency` at this moment."""
+    results = dict.fromkeys(Step, "skipped")
+    for step in Step:
+        refusal = _refusal(step, voucher, currency=currency, customer_id=customer_id, at=at)
+        results[step] = "pass" if refusal is None else "fail"
+        if refusal is not None:
+            return Verdict(results, refusal, None)
+    assert voucher is not None
+    return Verdict(results, None, calculate(voucher.available_minor, amount_minor))
+
+
+def calculate(available_minor: int, requested_minor: int) -> Calculation:
+    """The order amount when the balance covers it, else the whole balance and the rest still to pay."""
+    applicable = min(available_minor, requested_minor)
+    return Calculation(
+        requested_amount_minor=requested_minor,
+        applicable_amount_minor=applicable,
+        remaining_voucher_balance_minor=available_minor - applicable,
+        remaining_order_amount_minor=requested_minor - applicable,
+        covers_full_amount=applicable == requested_minor,
+    )
+
+
+def _refusal(
+    step: Step, voucher: Voucher | None, *, currency: str, customer_id: str | None, at: datetime
+) -> refusals.Refusal | None:
+    if voucher is None:
+        return refusals.VoucherNotFound("No voucher of this merchant has this code.")
+    failed: dict[Step, refusals.Refusal | None] = {
+        Step.STATUS: _inactive(voucher),
+        Step.EXPIRY: _out_of_time(voucher, at),
+        Step.BALANCE: None
+        if voucher.available_minor > 0
+        else refusals.VoucherDepleted("Nothing is left on this voucher.", available_minor=voucher.available_minor),
+        Step.CURRENCY: None
+        if voucher.currency == currency
+        else refusals.CurrencyMismatch(
+            f"This voucher is in {voucher.currency}, the bill in {currency}.", currency=voucher.currency
+        ),
+        Step.OWNERSHIP: None
+        if voucher.is_transferable or not voucher.customer_id or voucher.customer_id == customer_id
+        else refusals.VoucherNotTransferable("This voucher may only be used by the customer it belongs to."),
+    }
+    return failed.get(step)
+
+
+def _inactive(voucher: Voucher) -> refusals.Refusal | None:
+    if voucher.status == VoucherStatus.ACTIVE:
+        return None
+    return refusals.VoucherInactive(f"This voucher is {voucher.status}.", status=str(voucher.status))
+
+
+def _out_of_time(voucher: Voucher, at: datetime) -> refusals.Refusal | None:
+    if voucher.valid_from is not None and at < voucher.valid_from:
+        starts = voucher.valid_from.isoformat()
+        return refusals.VoucherNotStarted(f"This voucher is valid from {starts}.", valid_from=starts)
+    if voucher.is_expired(at):
+        ended = voucher.expires_at.isoformat()
+        return refusals.VoucherExpired(f"This voucher expired at {ended}.", expires_at=ended)
+    return None

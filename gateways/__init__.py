@@ -1,0 +1,1 @@
+"""One module per outside thing: each is the only importer of its library and takes and returns our own plain values."""

@@ -1,0 +1,452 @@
+"""Every table: columns, keys, one-line facts and named selects. The rules that write them live in domain/.
+
+`*_minor` is money in minor units, `*_at` a moment in UTC, `*_on` a date. CHECKs and triggers are in migrations/.
+"""
+
+from datetime import datetime
+from typing import Self
+
+import peewee
+from peewee import BigIntegerField, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, JSONField, TextField
+
+from database import MomentField, db
+from domain import clock
+from domain.states import PaymentState, Role, TaxClass, VoucherStatus, VoucherType
+
+
+class Table(peewee.Model):
+    """What every table shares: the database and an integer key."""
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+
+
+class Merchant(Table):
+    slug = CharField(unique=True)
+    name = CharField()
+    address = TextField(default="")
+    email = CharField(default="")
+    phone = CharField(default="")
+    website = CharField(default="")
+    country = CharField(default="AT")
+    currency = CharField(default="EUR")
+    locale = CharField(default="de")
+    time_zone = CharField(default="Europe/Vienna")
+    accent = CharField(default="#8a2c4b")
+    validity_years = IntegerField(null=True, default=30)
+    is_validity_to_year_end = BooleanField(default=False)
+    how_to_redeem = TextField(default="")
+    imprint = TextField(default="")
+    terms = TextField(default="")
+    privacy = TextField(default="")
+    stripe_account = CharField(default="")
+    is_open = BooleanField(default=True)
+    order_count = IntegerField(default=0)
+    created_at = MomentField(default=clock.now)
+
+    class Meta:
+        table_name = "merchants"
+
+    @property
+    def orders(self) -> peewee.ModelSelect:
+        return Order.select().where(Order.merchant == self)
+
+    @property
+    def vouchers(self) -> peewee.ModelSelect:
+        return Voucher.select().where(Voucher.merchant == self)
+
+    @property
+    def offers(self) -> peewee.ModelSelect:
+        return Offer.select().where(Offer.merchant == self, Offer.is_active).order_by(Offer.position, Offer.id)
+
+    @property
+    def designs(self) -> peewee.ModelSelect:
+        return Design.select().where(Design.merchant == self, Design.is_active).order_by(Design.position, Design.id)
+
+
+class User(Table):
+    """A person who signs in; the three properties at the end are what Flask-Login asks for."""
+
+    email = CharField(unique=True)
+    name = CharField(default="")
+    password_hash = CharField()
+    session_token = CharField(unique=True)
+    locale = CharField(default="de")
+    is_active = BooleanField(default=True)
+    created_at = MomentField(default=clock.now)
+
+    class Meta:
+        table_name = "users"
+
+    is_authenticated = True
+    is_anonymous = False
+
+    def get_id(self) -> str:
+        return self.session_token  # rotated at log-out, so an old cookie opens nothing
+
+    @property
+    def merchants(self) -> peewee.ModelSelect:
+        return Merchant.select().join(Membership).where(Membership.user == self).order_by(Merchant.name)
+
+
+class Membership(Table):
+    user = ForeignKeyField(User, backref="memberships")
+    merchant = ForeignKeyField(Merchant, backref="memberships")
+    role = CharField(choices=[(role.value, role.value) for role in Role])
+
+    class Meta:
+        table_name = "memberships"
+        indexes = ((("user", "merchant"), True),)
+
+
+class Offer(Table):
+    merchant = ForeignKeyField(Merchant)
+    slug = CharField()
+    title = CharField()
+    description = TextField(default="")
+    values_minor = JSONField(default=list)
+    min_minor = BigIntegerField(null=True)
+    max_minor = BigIntegerField(null=True)
+    tax_class = CharField(default=TaxClass.MULTI_PURPOSE)
+    position = IntegerField(default=0)
+    is_active = BooleanField(default=True)
+
+    class Meta:
+        table_name = "offers"
+        indexes = ((("merchant", "slug"), True),)
+
+    @property
+    def has_free_amount(self) -> bool:
+        return self.min_minor is not None and self.max_minor is not None
+
+
+class Design(Table):
+    merchant = ForeignKeyField(Merchant)
+    slug = CharField()
+    name = CharField()
+    layout = CharField(default="classic")
+    accent = CharField(default="#8a2c4b")
+    position = IntegerField(default=0)
+    is_active = BooleanField(default=True)
+
+    class Meta:
+        table_name = "designs"
+        indexes = ((("merchant", "slug"), True),)
+
+
+class Order(Table):
+    merchant = ForeignKeyField(Merchant)
+    ref = CharField(unique=True)
+    number = CharField()
+    place_key = CharField()
+    payment_state = CharField(default=PaymentState.OPEN)
+    buyer_name = CharField(default="")
+    buyer_email = CharField()
+    locale = CharField()
+    currency = CharField()
+    total_minor = BigIntegerField()
+    is_test = BooleanField()
+    created_at = MomentField(default=clock.now)
+    paid_at = MomentField(null=True)
+
+    class Meta:
+        table_name = "orders"
+        indexes = ((("merchant", "number"), True), (("merchant", "place_key"), True), (("merchant", "created_at"), False))
+
+    @property
+    def units(self) -> peewee.ModelSelect:
+        return Unit.select().where(Unit.order == self).order_by(Unit.unit_no)
+
+    @property
+    def steps(self) -> peewee.ModelSelect:
+        return Step.select().where(Step.order == self).order_by(Step.unit_no, Step.id)
+
+    @property
+    def payments(self) -> peewee.ModelSelect:
+        return Payment.select().where(Payment.order == self).order_by(Payment.attempt)
+
+    @property
+    def timeline(self) -> peewee.ModelSelect:
+        return TimelineEntry.select().where(TimelineEntry.order == self).order_by(TimelineEntry.id.desc())
+
+    @property
+    def is_paid(self) -> bool:
+        return self.payment_state == PaymentState.PAID
+
+
+class Unit(Table):
+    """One voucher of an order, frozen as it was bought."""
+
+    order = ForeignKeyField(Order)
+    unit_no = IntegerField()
+    offer = ForeignKeyField(Offer)
+    design = ForeignKeyField(Design)
+    title = CharField(default="")
+    layout = CharField()
+    accent = CharField()
+    value_minor = BigIntegerField()
+    currency = CharField()
+    tax_class = CharField()
+    validity_years = IntegerField(null=True)
+    is_validity_to_year_end = BooleanField()
+    recipient_name = CharField(default="")
+    recipient_email = CharField(default="")
+    message = TextField(default="")
+    deliver_at = MomentField(null=True)
+
+    class Meta:
+        table_name = "units"
+        indexes = ((("order", "unit_no"), True),)
+
+    @property
+    def voucher(self) -> "Voucher | None":
+        return Voucher.get_or_none(Voucher.unit == self)
+
+
+class Payment(Table):
+    """One Checkout session of an order."""
+
+    order = ForeignKeyField(Order)
+    merchant = ForeignKeyField(Merchant)
+    attempt = IntegerField()
+    account = CharField(default="")
+    idempotency_key = CharField(unique=True)
+    session_id = CharField(null=True)
+    payment_intent_id = CharField(null=True)
+    url = TextField(null=True)
+    state = CharField(default=PaymentState.OPEN)
+    amount_minor = BigIntegerField()
+    currency = CharField()
+    is_live = BooleanField()
+    method = CharField(null=True)
+    checks = IntegerField(default=0)
+    next_check_at = MomentField(null=True)
+    asked_at = MomentField(null=True)
+    created_at = MomentField(default=clock.now)
+    expires_at = MomentField()
+    paid_at = MomentField(null=True)
+
+    class Meta:
+        table_name = "payments"
+        indexes = (
+            (("order", "attempt"), True),
+            (("account", "session_id"), True),
+            (("state", "next_check_at"), False),
+        )
+
+
+class Voucher(Table):
+    public_id = CharField(unique=True)
+    merchant = ForeignKeyField(Merchant)
+    unit = ForeignKeyField(Unit, null=True, unique=True)
+    type = CharField(default=VoucherType.GIFT_CARD)
+    currency = CharField()
+    balance_minor = BigIntegerField(default=0)
+    held_minor = BigIntegerField(default=0)
+    version = IntegerField(default=0)
+    status = CharField(default=VoucherStatus.ACTIVE)
+    valid_from = MomentField(null=True)
+    expires_at = MomentField(null=True)
+    is_transferable = BooleanField(default=True)
+    customer_id = CharField(null=True)
+    metadata = JSONField(default=dict)
+    code_hmac = CharField()
+    code_ciphertext = BlobField()
+    code_key_id = CharField()
+    code_last4 = CharField()
+    link_hash = CharField(unique=True)
+    is_test = BooleanField()
+    created_at = MomentField(default=clock.now)
+
+    class Meta:
+        table_name = "vouchers"
+        indexes = ((("merchant", "code_hmac"), True), (("merchant", "created_at"), False))
+
+    @property
+    def entries(self) -> peewee.ModelSelect:
+        return Entry.select().where(Entry.voucher == self).order_by(Entry.seq.desc())
+
+    @property
+    def available_minor(self) -> int:
+        return self.balance_minor - self.held_minor
+
+    def is_expired(self, at: datetime) -> bool:
+        return self.expires_at is not None and at > self.expires_at
+
+    def shown_status(self, at: datetime) -> str:
+        """One of the six: what is stored, or `expired` and `depleted` found from the facts."""
+        if self.status != VoucherStatus.ACTIVE:
+            return str(self.status)
+        if self.is_expired(at):
+            return "expired"
+        return "depleted" if self.balance_minor == 0 else "active"
+
+
+class Entry(Table):
+    """One change of one balance. Never updated, never deleted; written by domain/ledger.py alone."""
+
+    public_id = CharField(unique=True)
+    voucher = ForeignKeyField(Voucher)
+    merchant = ForeignKeyField(Merchant)
+    seq = IntegerField()
+    kind = CharField()
+    amount_minor = BigIntegerField()
+    balance_after_minor = BigIntegerField()
+    currency = CharField()
+    redemption = ForeignKeyField("self", null=True)
+    operation_key = CharField()
+    actor = CharField()
+    reason = TextField(default="")
+    reference = CharField(null=True)
+    location = CharField(null=True)
+    terminal = CharField(null=True)
+    description = TextField(null=True)
+    created_at = MomentField()
+    previous_hash = CharField()
+    hash = CharField()
+
+    class Meta:
+        table_name = "entries"
+        indexes = ((("voucher", "seq"), True), (("merchant", "operation_key"), True), (("merchant", "created_at"), False))
+
+
+class VoucherPdf(Table):
+    """The PDF as it was checked and mailed, sealed: it shows the code, and a stolen database must not."""
+
+    voucher = ForeignKeyField(Voucher, unique=True)
+    sha256 = CharField()
+    size = IntegerField()
+    key_id = CharField()
+    sealed = BlobField()
+    created_at = MomentField(default=clock.now)
+
+    class Meta:
+        table_name = "voucher_pdfs"
+
+
+class Step(Table):
+    """One piece of work for an order, the truth behind the queue. `unit_no` 0 stands for the whole order."""
+
+    order = ForeignKeyField(Order)
+    unit_no = IntegerField()
+    name = CharField()
+    needs = CharField(null=True)
+    epoch = IntegerField(default=1)
+    state = CharField()
+    attempt = IntegerField(default=0)
+    token = IntegerField(default=0)
+    worker = CharField(null=True)
+    not_before = MomentField()
+    lease_until = MomentField(null=True)
+    first_failed_at = MomentField(null=True)
+    send_started_at = MomentField(null=True)
+    started_at = MomentField(null=True)
+    finished_at = MomentField(null=True)
+    message_id = CharField(null=True)
+    error_code = CharField(null=True)
+    error_text = TextField(null=True)
+
+    class Meta:
+        table_name = "steps"
+        indexes = ((("order", "unit_no", "name", "epoch"), True), (("state", "not_before"), False))
+
+
+class StepAttempt(Table):
+    step = ForeignKeyField(Step, backref="attempts")
+    attempt = IntegerField()
+    token = IntegerField()
+    worker = CharField()
+    started_at = MomentField()
+    ended_at = MomentField(null=True)
+    outcome = CharField(null=True)
+    code = CharField(null=True)
+    detail = TextField(null=True)
+
+    class Meta:
+        table_name = "step_attempts"
+        indexes = ((("step", "token"), True),)
+
+
+class TimelineEntry(Table):
+    """What happened, for people. Append-only; `kind` and `facts` become a sentence in the reader's language."""
+
+    merchant = ForeignKeyField(Merchant)
+    order = ForeignKeyField(Order, null=True)
+    voucher = ForeignKeyField(Voucher, null=True)
+    kind = CharField()
+    facts = JSONField(default=dict)
+    actor = CharField(default="system")
+    created_at = MomentField(default=clock.now)
+
+    class Meta:
+        table_name = "timeline_entries"
+
+
+class ApiKey(Table):
+    merchant = ForeignKeyField(Merchant)
+    key_id = CharField(unique=True)
+    name = CharField()
+    secret_hash = CharField()
+    scopes = JSONField()
+    terminal = CharField(null=True)
+    location = CharField(null=True)
+    is_test = BooleanField()
+    created_at = MomentField(default=clock.now)
+    last_used_at = MomentField(null=True)
+    expires_at = MomentField(null=True)
+    revoked_at = MomentField(null=True)
+
+    class Meta:
+        table_name = "api_keys"
+
+    def is_usable(self, at: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
+
+
+class IdempotencyRecord(Table):
+    """A caller's key with the answer it got, for ever."""
+
+    merchant = ForeignKeyField(Merchant)
+    key = CharField()
+    route = CharField()
+    fingerprint = CharField()
+    status = IntegerField(null=True)
+    body = TextField(null=True)
+    created_at = MomentField(default=clock.now)
+
+    class Meta:
+        table_name = "idempotency_records"
+        primary_key = peewee.CompositeKey("merchant", "key")
+
+
+class StripeEvent(Table):
+    account = CharField()
+    event_id = CharField()
+    type = CharField()
+    session_id = CharField(null=True)
+    is_live = BooleanField()
+    received_at = MomentField(default=clock.now)
+    outcome = CharField(null=True)
+
+    class Meta:
+        table_name = "stripe_events"
+        indexes = ((("account", "event_id"), True),)
+
+
+class Worker(Table):
+    """A worker's heartbeat."""
+
+    name = CharField(unique=True)
+    started_at = MomentField()
+    seen_at = MomentField()
+
+    class Meta:
+        table_name = "workers"
+
+    @classmethod
+    def latest(cls) -> Self | None:
+        return cls.select().order_by(cls.seen_at.desc()).first()
+
+
+TABLES: tuple[type[Table], ...] = tuple(sorted(Table.__subclasses__(), key=lambda table: table._meta.table_name))
