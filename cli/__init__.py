@@ -1,0 +1,12 @@
+"""The operator's commands: `flask …`. The same rules as the web, spoken on a terminal."""
+
+import flask
+
+from cli import checks, demo, people, schema, work
+
+
+def register(app: flask.Flask) -> None:
+    """Put every command on `app`."""
+    for group in (schema, people, work, checks, demo):
+        for command in group.COMMANDS:
+            app.cli.add_command(command)

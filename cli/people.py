@@ -1,0 +1,142 @@
+"""`flask merchant create`, `flask user create`, `flask api-key create`."""
+
+import secrets
+from zoneinfo import available_timezones
+
+import click
+import email_validator
+from flask.cli import with_appcontext
+
+from database import connected, transaction
+from domain import api_keys, catalogue, money
+from domain.states import Role
+from effects.outside import here
+from gateways import passwords
+from models import Membership, Merchant, User
+
+# The law of the home market as a default; a setting of the merchant, never our legal opinion.
+VALIDITY = {"AT": (30, False), "DE": (3, True)}
+
+
+@click.group("merchant", help="The businesses that sell.")
+def merchant_group() -> None: ...
+
+
+@merchant_group.command("create")
+@click.option("--slug", required=True, help="The shop's address: /s/<slug>")
+@click.option("--name", required=True)
+@click.option("--email", default="", help="Where buyers write to.")
+@click.option("--phone", default="")
+@click.option("--website", default="")
+@click.option("--address", default="", help="Postal address; separate lines with \\n.")
+@click.option("--country", default="AT", show_default=True, help="Two letters; sets the default validity.")
+@click.option("--currency", default="EUR", show_default=True)
+@click.option("--locale", default="de", show_default=True, type=click.Choice(["de", "en"]))
+@click.option("--time-zone", default="Europe/Vienna", show_default=True)
+@with_appcontext
+def create_merchant(slug: str, country: str, currency: str, time_zone: str, **facts: str) -> None:
+    """Create a merchant whose shop can sell at once: one offer, three designs."""
+    _check(slug == slug.lower() and slug.replace("-", "").isalnum() and slug.isascii(), "--slug: a-z, 0-9 and dashes only")
+    _check(currency in money.CURRENCIES, f"--currency: {currency!r} is not an ISO 4217 code in capitals")
+    _check(time_zone in available_timezones(), f"--time-zone: {time_zone!r} is not an IANA name")
+    years, is_to_year_end = VALIDITY.get(country.upper(), (3, True))
+    facts["address"] = facts["address"].replace("\\n", "\n")
+    with connected():
+        _check(not Merchant.select().where(Merchant.slug == slug).exists(), f"--slug: {slug!r} is taken")
+        with transaction():
+            merchant = Merchant.create(
+                slug=slug,
+                country=country.upper(),
+                currency=currency,
+                time_zone=time_zone,
+                validity_years=years,
+                is_validity_to_year_end=is_to_year_end,
+                **facts,
+            )
+            catalogue.stock_shop(merchant)
+    click.echo(f"{here().settings.public_url}/s/{slug}")
+
+
+@click.group("user", help="The people who sign in to the dashboard.")
+def user_group() -> None: ...
+
+
+@user_group.command("create")
+@click.option("--email", required=True)
+@click.option("--merchant", "merchant_slug", required=True, help="The slug of the merchant to work for.")
+@click.option("--name", default="")
+@click.option("--role", default="owner", show_default=True, type=click.Choice([role.value for role in Role]))
+@click.option("--password", envvar="VOUCHSAFE_PASSWORD", help="Better from the environment; without one it is made up.")
+@with_appcontext
+def create_user(email: str, merchant_slug: str, name: str, role: str, password: str | None) -> None:
+    """Create a user, or give a known one another merchant. A made-up password is printed once, alone on stdout."""
+    email = _email(email)
+    _check(password is None or len(password) >= 10, "--password: at least 10 characters")
+    with connected():
+        merchant = _merchant(merchant_slug)
+        known = User.get_or_none(User.email == email)
+        chosen = password or secrets.token_urlsafe(12)
+        with transaction():
+            user = known or User.create(
+                email=email,
+                name=name,
+                locale=merchant.locale,
+                password_hash=passwords.hash(chosen),
+                session_token=secrets.token_urlsafe(32),
+            )
+            Membership.insert(user=user, merchant=merchant, role=role).on_conflict_ignore().execute()
+    click.echo(f"{email} may sign in as {role} of {merchant.name}", err=True)
+    if known is None and password is None:
+        click.echo(chosen)
+
+
+@click.group("api-key", help="Keys for tills and other programs.")
+def api_key_group() -> None: ...
+
+
+@api_key_group.command("create")
+@click.option("--merchant", "merchant_slug", required=True)
+@click.option("--name", required=True, help="Where the key is used, e.g. 'Bar till'.")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, type=click.Choice([scope.value for scope in api_keys.Scope])
+)
+@click.option("--terminal", default=None)
+@click.option("--location", default=None)
+@with_appcontext
+def create_api_key(
+    merchant_slug: str, name: str, scopes: tuple[str, ...], terminal: str | None, location: str | None
+) -> None:
+    """Create a key and print it, this once, alone on stdout."""
+    with connected():
+        _, secret = api_keys.create(
+            _merchant(merchant_slug),
+            name=name,
+            scopes=[api_keys.Scope(scope) for scope in scopes],
+            terminal=terminal,
+            location=location,
+            is_test=here().settings.is_test,
+        )
+    click.echo(secret)
+
+
+def _merchant(slug: str) -> Merchant:
+    merchant = Merchant.get_or_none(Merchant.slug == slug)
+    if merchant is None:
+        known = ", ".join(row.slug for row in Merchant.select().order_by(Merchant.slug)) or "none yet"
+        raise click.BadParameter(f"no merchant {slug!r}; there is: {known}")
+    return merchant
+
+
+def _email(text: str) -> str:
+    try:
+        return email_validator.validate_email(text, check_deliverability=False).normalized.lower()
+    except email_validator.EmailNotValidError as error:
+        raise click.BadParameter(f"--email: {error}") from error
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise click.BadParameter(otherwise)
+
+
+COMMANDS = [merchant_group, user_group, api_key_group]

@@ -1,0 +1,102 @@
+"""The voucher of a paid unit: mint a code, issue it once, find it again."""
+
+import re
+
+import peewee
+
+from database import transaction
+from domain import catalogue, clock, codes, fulfilment, ledger, timeline
+from effects import links
+from effects.outside import here
+from gateways import vault
+from models import Merchant, Order, Step, Unit, Voucher
+
+# A scanner at the till reads the QR: the whole address or its token is as good as the typed code.
+_LINK_TOKEN = re.compile(r"(?:.*/v/)?([a-z2-7]{32})/?", re.IGNORECASE)
+_COLLISIONS = 3
+
+
+def create(step: Step) -> None:
+    """Issue the voucher of a paid unit, exactly once: by the lease's token, and by the unit that has one voucher."""
+    order = step.order
+    unit = order.units.where(Unit.unit_no == step.unit_no).get()
+    for attempt in range(1, _COLLISIONS + 1):
+        try:
+            with transaction():
+                fulfilment.finish(step)
+                if unit.voucher is None:
+                    _issue(order, unit)
+            return
+        except peewee.IntegrityError:
+            if attempt == _COLLISIONS:
+                raise
+
+
+def mint(merchant: Merchant) -> ledger.NewCode:
+    """A fresh random code of `merchant`, sealed: 75 random bits, and a public id that its seal is bound to."""
+    box, code, public_id = here().vault, codes.generate(), ledger.new_public_id("vch")
+    sealed = box.seal(code.encode(), context=_context(merchant.id, public_id))
+    return ledger.NewCode(
+        public_id=public_id,
+        hmac=box.code_hmac(code),
+        ciphertext=sealed.ciphertext,
+        key_id=sealed.key_id,
+        last4=codes.last4(code),
+        link_hash=vault.link_hash(box.voucher_link(public_id)),
+    )
+
+
+def read_code(voucher: Voucher) -> str:
+    """The full code in groups, for the PDF, the voucher's own page and a logged reveal. Raises SealBroken."""
+    sealed = vault.Sealed(voucher.code_key_id, bytes(voucher.code_ciphertext))
+    code = here().vault.open(sealed, context=_context(voucher.merchant_id, voucher.public_id)).decode()
+    return codes.grouped(code)
+
+
+def page_url(voucher: Voucher) -> str:
+    """The absolute address of the voucher's page."""
+    return links.voucher_url(voucher)
+
+
+def find_by_link(token: str) -> Voucher | None:
+    """The voucher behind the token of a page, or None."""
+    return Voucher.get_or_none(Voucher.link_hash == vault.link_hash(token.lower()))
+
+
+def find_by_code(merchant: Merchant, text: str) -> Voucher | None:
+    """The merchant's voucher behind a typed code in any form, or behind the QR that a scanner read; else None."""
+    link = _LINK_TOKEN.fullmatch(text.strip())
+    if link is not None:
+        return Voucher.get_or_none(
+            Voucher.merchant == merchant, Voucher.link_hash == vault.link_hash(link.group(1).lower())
+        )
+    hmacs = here().vault.code_hmacs(codes.normalise(text))
+    return Voucher.get_or_none(Voucher.merchant == merchant, Voucher.code_hmac.in_(hmacs))
+
+
+def _issue(order: Order, unit: Unit) -> None:
+    merchant = order.merchant
+    bought_on = (order.paid_at or clock.now()).astimezone(clock.zone(merchant.time_zone)).date()
+    voucher = ledger.issue(
+        merchant,
+        value_minor=unit.value_minor,
+        currency=unit.currency,
+        code=mint(merchant),
+        operation_key=f"issue:{order.ref}:{unit.unit_no}",
+        actor="shop",
+        unit=unit,
+        expires_at=catalogue.expiry(
+            bought_on,
+            years=unit.validity_years,
+            is_to_year_end=unit.is_validity_to_year_end,
+            time_zone=merchant.time_zone,
+        ),
+        is_test=order.is_test,
+    )
+    timeline.record(
+        merchant, "voucher_created", order=order, voucher=voucher, unit_no=unit.unit_no, last4=voucher.code_last4
+    )
+
+
+def _context(merchant_id: int, public_id: str) -> str:
+    return f"code:{merchant_id}:{public_id}"

@@ -1,0 +1,73 @@
+"""The worker's day: claim what is due, run its effect, write down how it ended."""
+
+import structlog
+
+from domain import checkout, clock, fulfilment
+from domain.states import StepName
+from effects import document, mail, payment, voucher
+from gateways.document import DocumentFailed
+from gateways.mailer import MailFailed
+from gateways.vault import SealBroken
+from models import Step
+
+log = structlog.get_logger()
+
+EFFECTS = {
+    StepName.CREATE: voucher.create,
+    StepName.DOCUMENT: document.make,
+    StepName.DELIVER_BUYER: mail.deliver,
+    StepName.DELIVER_RECIPIENT: mail.deliver,
+    StepName.RECEIPT: mail.confirm_purchase,
+}
+
+
+def run_due(worker: str, *, order_id: int | None = None) -> int:
+    """Work on due steps (of one order, if named) until none is left; returns how many were worked on."""
+    count = 0
+    while (step := fulfilment.claim(worker, order_id=order_id)) is not None:
+        perform(step)
+        count += 1
+    return count
+
+
+def perform(step: Step) -> None:
+    """Run one claimed step. Whatever happens ends as a state that people can see; nothing is raised."""
+    try:
+        EFFECTS[StepName(step.name)](step)
+    except fulfilment.LeaseLost:
+        log.warning("lease_lost", step=step.id, name=str(step.name), token=step.token)
+    except Exception as error:
+        _fail(step, error)
+
+
+def sweep(worker: str) -> dict[str, int]:
+    """One round of the sweeper: heartbeat, forgotten orders, due steps, payments that nobody reported."""
+    fulfilment.beat(worker)
+    for order in fulfilment.unplanned_orders():
+        fulfilment.adopt(order)
+    steps = run_due(worker)
+    asked = payment.reconcile(checkout.payments_to_check(clock.now()))
+    expired = checkout.expire_unopened(clock.now())
+    settled = run_due(worker) if asked.get(checkout.Outcome.SETTLED) else 0
+    return {"steps": steps + settled, "payments_asked": sum(asked.values()), "orders_expired": expired}
+
+
+def _fail(step: Step, error: Exception) -> None:
+    failure = _failure(error)
+    log.warning("step_failed", step=step.id, name=str(step.name), code=failure.code, exc_info=failure.code == "unexpected")
+    try:
+        fulfilment.fail(step, failure)
+    except fulfilment.LeaseLost:
+        log.warning("lease_lost", step=step.id, name=str(step.name), token=step.token)
+
+
+def _failure(error: Exception) -> fulfilment.Failure:
+    if isinstance(error, MailFailed):
+        return mail.failure(error)
+    if isinstance(error, DocumentFailed | document.DocumentDiffers):
+        return document.failure(error)
+    if isinstance(error, SealBroken):
+        return fulfilment.Failure("seal_broken", str(error))
+    return fulfilment.Failure("unexpected", f"{type(error).__name__}: {error}")
+
+

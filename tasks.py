@@ -1,0 +1,89 @@
+"""The queue: a door bell and nothing more. Every task carries one order id; rows are the truth.
+
+With the bell switched off everything still happens, only later: the sweeper finds what is due.
+"""
+
+import json
+import os
+import random
+import socket
+import threading
+from typing import Any
+
+import flask
+import huey
+import structlog
+from huey.registry import Message
+from huey.serializer import Serializer
+
+from config import Settings
+from database import connected
+from effects import work
+
+log = structlog.get_logger()
+SWEEP_SECONDS = 5.0
+
+
+class JsonSerializer(Serializer):
+    """Huey pickles by default, and whoever writes to the queue could then run code. A number needs no pickle."""
+
+    def _serialize(self, data: Message) -> bytes:
+        return json.dumps([data.id, data.name, list(data.args)]).encode()
+
+    def _deserialize(self, data: bytes) -> Message:
+        task_id, name, args = json.loads(data)
+        return Message(task_id, name, None, 0, 0, None, tuple(args), {}, None, None, None, None)
+
+
+def connect(app: flask.Flask, settings: Settings) -> huey.Huey:
+    """The queue of these settings with its tasks, kept in `app.extensions`."""
+    bell = _queue(settings.queue_url)
+    app.extensions["huey"] = bell
+    app.extensions["fulfil"] = bell.task(name="fulfil")(lambda order_id: _fulfil(app, order_id))
+    return bell
+
+
+def kick(order_id: int) -> None:
+    """Ring for the worker. Never raises: a silent bell delays an order by seconds, it does not lose it."""
+    app = flask.current_app
+    if not app.extensions["outside"].settings.kicks:
+        return
+    try:
+        app.extensions["fulfil"](order_id)
+    except Exception:
+        log.warning("kick_failed", order_id=order_id, exc_info=True)
+
+
+def sweep_until(app: flask.Flask, stop: threading.Event, *, seconds: float = SWEEP_SECONDS) -> None:
+    """The sweeper's thread: one round every few seconds with some jitter, until `stop` is set."""
+    name = worker_name()
+    while not stop.wait(seconds * random.uniform(0.8, 1.2)):
+        try:
+            with app.app_context(), connected():
+                work.sweep(name)
+        except Exception:
+            log.error("sweep_failed", exc_info=True)
+
+
+def worker_name() -> str:
+    """Who works: host, process and thread, for leases and the heartbeat."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident() % 100000}"
+
+
+def _fulfil(app: flask.Flask, order_id: int) -> None:
+    with app.app_context(), connected():
+        work.run_due(worker_name(), order_id=int(order_id))
+
+
+def _queue(url: str) -> huey.Huey:
+    options: dict[str, Any] = {"results": False, "serializer": JsonSerializer()}
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
+        path = url.removeprefix("sqlite:///")
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        return huey.SqliteHuey("vouchsafe", filename=path, fsync=True, timeout=10, **options)
+    if scheme in ("redis", "rediss", "valkey"):
+        return huey.PriorityRedisExpireHuey("vouchsafe", url=url.replace("valkey:", "redis:", 1), **options)
+    if scheme in ("postgresql", "postgres"):
+        return huey.PostgresHuey("vouchsafe", dsn=url, **options)
+    raise ValueError(f"QUEUE_URL must start with sqlite:///, redis:// or postgresql://, not {scheme!r}")
