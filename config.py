@@ -83,7 +83,9 @@ class Settings(BaseSettings):
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
         if self.is_live:
-            raise ConfigError("SECRET_KEY is not set. Make one with: python -c 'import secrets; print(secrets.token_hex(32))'")
+            raise ConfigError(
+                "SECRET_KEY is not set. Make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
+            )
         return _kept_secret(INSTANCE / "secret_key")
 
     @property
@@ -96,7 +98,9 @@ class Settings(BaseSettings):
         if self.code_keys is not None:
             return _read_code_keys(self.code_keys.get_secret_value())
         if self.is_live:
-            raise ConfigError("CODE_KEYS is not set. Voucher codes need a key of their own: flask doctor prints a fresh one.")
+            raise ConfigError(
+                "CODE_KEYS is not set. Voucher codes need a key of their own: flask doctor prints a fresh one."
+            )
         return {"s1": hmac.digest(self.session_key.encode(), b"vouchsafe code keys", "sha256")}
 
     @property
@@ -193,6 +197,8 @@ def _read_code_keys(listed: str) -> dict[str, bytes]:
         except binascii.Error:
             raw = b""
         if not key_id or len(raw) != 32:
-            raise ConfigError(f"CODE_KEYS: {key_id or 'an entry'!r} is not `id:base64 of 32 bytes`; flask doctor prints one")
+            raise ConfigError(
+                f"CODE_KEYS: {key_id or 'an entry'!r} is not `id:base64 of 32 bytes`; flask doctor prints one"
+            )
         keys[key_id] = raw
     return keys

@@ -3,23 +3,41 @@
 `*_minor` is money in minor units, `*_at` a moment in UTC, `*_on` a date. CHECKs and triggers are in migrations/.
 """
 
+import re
 from datetime import datetime
 from typing import Self
 
 import peewee
-from peewee import BigIntegerField, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, JSONField, TextField
+from peewee import (
+    BigIntegerField,
+    BlobField,
+    BooleanField,
+    CharField,
+    ForeignKeyField,
+    IntegerField,
+    JSONField,
+    TextField,
+)
 
 from database import MomentField, db
 from domain import clock
 from domain.states import PaymentState, Role, TaxClass, VoucherStatus, VoucherType
 
 
+def _table_name(model: type[peewee.Model]) -> str:
+    """`TimelineEntry` → `timeline_entries`: tables are plural."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", model.__name__).lower()
+    return f"{words.removesuffix('y')}ies" if words.endswith("ry") else f"{words}s"
+
+
 class Table(peewee.Model):
     """What every table shares: the database and an integer key."""
 
+    id = peewee.AutoField()
+
     class Meta:
         database = db
-        legacy_table_names = False
+        table_function = _table_name
 
 
 class Merchant(Table):
@@ -45,23 +63,20 @@ class Merchant(Table):
     order_count = IntegerField(default=0)
     created_at = MomentField(default=clock.now)
 
-    class Meta:
-        table_name = "merchants"
-
     @property
-    def orders(self) -> peewee.ModelSelect:
+    def orders(self) -> "peewee.ModelSelect[Order]":
         return Order.select().where(Order.merchant == self)
 
     @property
-    def vouchers(self) -> peewee.ModelSelect:
+    def vouchers(self) -> "peewee.ModelSelect[Voucher]":
         return Voucher.select().where(Voucher.merchant == self)
 
     @property
-    def offers(self) -> peewee.ModelSelect:
+    def offers(self) -> "peewee.ModelSelect[Offer]":
         return Offer.select().where(Offer.merchant == self, Offer.is_active).order_by(Offer.position, Offer.id)
 
     @property
-    def designs(self) -> peewee.ModelSelect:
+    def designs(self) -> "peewee.ModelSelect[Design]":
         return Design.select().where(Design.merchant == self, Design.is_active).order_by(Design.position, Design.id)
 
 
@@ -76,9 +91,6 @@ class User(Table):
     is_active = BooleanField(default=True)
     created_at = MomentField(default=clock.now)
 
-    class Meta:
-        table_name = "users"
-
     is_authenticated = True
     is_anonymous = False
 
@@ -86,22 +98,23 @@ class User(Table):
         return self.session_token  # rotated at log-out, so an old cookie opens nothing
 
     @property
-    def merchants(self) -> peewee.ModelSelect:
+    def merchants(self) -> "peewee.ModelSelect[Merchant]":
         return Merchant.select().join(Membership).where(Membership.user == self).order_by(Merchant.name)
 
 
 class Membership(Table):
     user = ForeignKeyField(User, backref="memberships")
     merchant = ForeignKeyField(Merchant, backref="memberships")
+    merchant_id: int
     role = CharField(choices=[(role.value, role.value) for role in Role])
 
     class Meta:
-        table_name = "memberships"
         indexes = ((("user", "merchant"), True),)
 
 
 class Offer(Table):
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     slug = CharField()
     title = CharField()
     description = TextField(default="")
@@ -113,7 +126,6 @@ class Offer(Table):
     is_active = BooleanField(default=True)
 
     class Meta:
-        table_name = "offers"
         indexes = ((("merchant", "slug"), True),)
 
     @property
@@ -123,6 +135,7 @@ class Offer(Table):
 
 class Design(Table):
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     slug = CharField()
     name = CharField()
     layout = CharField(default="classic")
@@ -131,12 +144,12 @@ class Design(Table):
     is_active = BooleanField(default=True)
 
     class Meta:
-        table_name = "designs"
         indexes = ((("merchant", "slug"), True),)
 
 
 class Order(Table):
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     ref = CharField(unique=True)
     number = CharField()
     place_key = CharField()
@@ -151,23 +164,26 @@ class Order(Table):
     paid_at = MomentField(null=True)
 
     class Meta:
-        table_name = "orders"
-        indexes = ((("merchant", "number"), True), (("merchant", "place_key"), True), (("merchant", "created_at"), False))
+        indexes = (
+            (("merchant", "number"), True),
+            (("merchant", "place_key"), True),
+            (("merchant", "created_at"), False),
+        )
 
     @property
-    def units(self) -> peewee.ModelSelect:
+    def units(self) -> "peewee.ModelSelect[Unit]":
         return Unit.select().where(Unit.order == self).order_by(Unit.unit_no)
 
     @property
-    def steps(self) -> peewee.ModelSelect:
+    def steps(self) -> "peewee.ModelSelect[Step]":
         return Step.select().where(Step.order == self).order_by(Step.unit_no, Step.id)
 
     @property
-    def payments(self) -> peewee.ModelSelect:
+    def payments(self) -> "peewee.ModelSelect[Payment]":
         return Payment.select().where(Payment.order == self).order_by(Payment.attempt)
 
     @property
-    def timeline(self) -> peewee.ModelSelect:
+    def timeline(self) -> "peewee.ModelSelect[TimelineEntry]":
         return TimelineEntry.select().where(TimelineEntry.order == self).order_by(TimelineEntry.id.desc())
 
     @property
@@ -179,6 +195,7 @@ class Unit(Table):
     """One voucher of an order, frozen as it was bought."""
 
     order = ForeignKeyField(Order)
+    order_id: int
     unit_no = IntegerField()
     offer = ForeignKeyField(Offer)
     design = ForeignKeyField(Design)
@@ -196,7 +213,6 @@ class Unit(Table):
     deliver_at = MomentField(null=True)
 
     class Meta:
-        table_name = "units"
         indexes = ((("order", "unit_no"), True),)
 
     @property
@@ -208,7 +224,9 @@ class Payment(Table):
     """One Checkout session of an order."""
 
     order = ForeignKeyField(Order)
+    order_id: int
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     attempt = IntegerField()
     account = CharField(default="")
     idempotency_key = CharField(unique=True)
@@ -228,7 +246,6 @@ class Payment(Table):
     paid_at = MomentField(null=True)
 
     class Meta:
-        table_name = "payments"
         indexes = (
             (("order", "attempt"), True),
             (("account", "session_id"), True),
@@ -239,7 +256,9 @@ class Payment(Table):
 class Voucher(Table):
     public_id = CharField(unique=True)
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     unit = ForeignKeyField(Unit, null=True, unique=True)
+    unit_id: int | None
     type = CharField(default=VoucherType.GIFT_CARD)
     currency = CharField()
     balance_minor = BigIntegerField(default=0)
@@ -260,11 +279,10 @@ class Voucher(Table):
     created_at = MomentField(default=clock.now)
 
     class Meta:
-        table_name = "vouchers"
         indexes = ((("merchant", "code_hmac"), True), (("merchant", "created_at"), False))
 
     @property
-    def entries(self) -> peewee.ModelSelect:
+    def entries(self) -> "peewee.ModelSelect[Entry]":
         return Entry.select().where(Entry.voucher == self).order_by(Entry.seq.desc())
 
     @property
@@ -288,7 +306,9 @@ class Entry(Table):
 
     public_id = CharField(unique=True)
     voucher = ForeignKeyField(Voucher)
+    voucher_id: int
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     seq = IntegerField()
     kind = CharField()
     amount_minor = BigIntegerField()
@@ -307,28 +327,30 @@ class Entry(Table):
     hash = CharField()
 
     class Meta:
-        table_name = "entries"
-        indexes = ((("voucher", "seq"), True), (("merchant", "operation_key"), True), (("merchant", "created_at"), False))
+        indexes = (
+            (("voucher", "seq"), True),
+            (("merchant", "operation_key"), True),
+            (("merchant", "created_at"), False),
+        )
 
 
 class VoucherPdf(Table):
     """The PDF as it was checked and mailed, sealed: it shows the code, and a stolen database must not."""
 
     voucher = ForeignKeyField(Voucher, unique=True)
+    voucher_id: int
     sha256 = CharField()
     size = IntegerField()
     key_id = CharField()
     sealed = BlobField()
     created_at = MomentField(default=clock.now)
 
-    class Meta:
-        table_name = "voucher_pdfs"
-
 
 class Step(Table):
     """One piece of work for an order, the truth behind the queue. `unit_no` 0 stands for the whole order."""
 
     order = ForeignKeyField(Order)
+    order_id: int
     unit_no = IntegerField()
     name = CharField()
     needs = CharField(null=True)
@@ -348,12 +370,12 @@ class Step(Table):
     error_text = TextField(null=True)
 
     class Meta:
-        table_name = "steps"
         indexes = ((("order", "unit_no", "name", "epoch"), True), (("state", "not_before"), False))
 
 
 class StepAttempt(Table):
     step = ForeignKeyField(Step, backref="attempts")
+    step_id: int
     attempt = IntegerField()
     token = IntegerField()
     worker = CharField()
@@ -364,7 +386,6 @@ class StepAttempt(Table):
     detail = TextField(null=True)
 
     class Meta:
-        table_name = "step_attempts"
         indexes = ((("step", "token"), True),)
 
 
@@ -372,19 +393,20 @@ class TimelineEntry(Table):
     """What happened, for people. Append-only; `kind` and `facts` become a sentence in the reader's language."""
 
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     order = ForeignKeyField(Order, null=True)
+    order_id: int | None
     voucher = ForeignKeyField(Voucher, null=True)
+    voucher_id: int | None
     kind = CharField()
     facts = JSONField(default=dict)
     actor = CharField(default="system")
     created_at = MomentField(default=clock.now)
 
-    class Meta:
-        table_name = "timeline_entries"
-
 
 class ApiKey(Table):
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     key_id = CharField(unique=True)
     name = CharField()
     secret_hash = CharField()
@@ -397,9 +419,6 @@ class ApiKey(Table):
     expires_at = MomentField(null=True)
     revoked_at = MomentField(null=True)
 
-    class Meta:
-        table_name = "api_keys"
-
     def is_usable(self, at: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
@@ -408,6 +427,7 @@ class IdempotencyRecord(Table):
     """A caller's key with the answer it got, for ever."""
 
     merchant = ForeignKeyField(Merchant)
+    merchant_id: int
     key = CharField()
     route = CharField()
     fingerprint = CharField()
@@ -416,7 +436,6 @@ class IdempotencyRecord(Table):
     created_at = MomentField(default=clock.now)
 
     class Meta:
-        table_name = "idempotency_records"
         primary_key = peewee.CompositeKey("merchant", "key")
 
 
@@ -430,7 +449,6 @@ class StripeEvent(Table):
     outcome = CharField(null=True)
 
     class Meta:
-        table_name = "stripe_events"
         indexes = ((("account", "event_id"), True),)
 
 
@@ -440,9 +458,6 @@ class Worker(Table):
     name = CharField(unique=True)
     started_at = MomentField()
     seen_at = MomentField()
-
-    class Meta:
-        table_name = "workers"
 
     @classmethod
     def latest(cls) -> Self | None:

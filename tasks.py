@@ -57,7 +57,7 @@ def kick(order_id: int) -> None:
 def sweep_until(app: flask.Flask, stop: threading.Event, *, seconds: float = SWEEP_SECONDS) -> None:
     """The sweeper's thread: one round every few seconds with some jitter, until `stop` is set."""
     name = worker_name()
-    while not stop.wait(seconds * random.uniform(0.8, 1.2)):
+    while not stop.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 – jitter, not a secret
         try:
             with app.app_context(), connected():
                 work.sweep(name)

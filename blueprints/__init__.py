@@ -6,7 +6,6 @@ import flask
 import flask_login
 import flask_wtf
 
-
 # Rooms where a cookie says who is there, so their forms carry a CSRF token. The shop sets no cookie at all, tills bring
 # a key and Stripe signs: there is no session that a foreign page could ride on.
 WITH_SESSION = frozenset({"auth", "dashboard"})

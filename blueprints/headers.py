@@ -7,8 +7,8 @@ import flask
 from effects.outside import here
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self';"
-    " frame-src 'self'; form-action 'self' {pay_page}; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
+    " connect-src 'self'; frame-src 'self'; form-action 'self' {pay_page}; frame-ancestors 'none'; base-uri 'none'"
 )
 
 

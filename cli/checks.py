@@ -14,7 +14,7 @@ from flask.cli import with_appcontext
 
 import config
 from cli import schema
-from database import connected, db
+from database import connected
 from domain import audit, clock
 from effects.outside import here
 from gateways.document import DocumentFailed, Press, VoucherDocument
@@ -52,7 +52,9 @@ def run_doctor() -> None:
 def _secrets_set() -> str | None:
     settings = here().settings
     if settings.secret_key is None and not settings.is_demo:
-        return "set SECRET_KEY (python -c 'import secrets; print(secrets.token_hex(32))'); now a file in instance/ is used"
+        return (
+            "set SECRET_KEY (python -c 'import secrets; print(secrets.token_hex(32))'); now a file in instance/ is used"
+        )
     if settings.code_keys is None and not settings.is_demo:
         fresh = base64.b64encode(secrets.token_bytes(32)).decode()
         return f"set CODE_KEYS and keep it safe, e.g. CODE_KEYS=k1:{fresh}; now it hangs on SECRET_KEY"
@@ -88,7 +90,9 @@ def _queue_answers() -> str | None:
     try:
         len(flask.current_app.extensions["huey"])
     except Exception as error:
-        return f"the queue does not answer ({type(error).__name__}); check QUEUE_URL. Orders still go out, by the sweeper"
+        return (
+            f"the queue does not answer ({type(error).__name__}); check QUEUE_URL. Orders still go out, by the sweeper"
+        )
     return None
 
 
@@ -120,7 +124,9 @@ def _mail_answers() -> str | None:
 
 
 def _pdf_prints() -> str | None:
-    sample = VoucherDocument(issuer_name="Doctor", code="0000-0000-0000-0000", link="https://doctor", identifier="doctor")
+    sample = VoucherDocument(
+        issuer_name="Doctor", code="0000-0000-0000-0000", link="https://doctor", identifier="doctor"
+    )
     try:
         with Press() as press:
             press.print(sample)
@@ -130,11 +136,9 @@ def _pdf_prints() -> str | None:
 
 
 def _assets_there() -> str | None:
-    missing = [name for name in ("static/vendor/htmx.min.js", "static/vendor/fonts") if not (config.ROOT / name).exists()]
-    catalogues = list((config.ROOT / "translations").glob("*/LC_MESSAGES/messages.mo"))
-    if missing or len(catalogues) < 2:
-        return f"missing: {', '.join([*missing, *([] if len(catalogues) == 2 else ['compiled translations'])])}; run: make setup"
-    return None
+    needed = ("static/vendor/htmx.min.js", "static/vendor/fonts", "translations/de/LC_MESSAGES/messages.mo")
+    missing = [name for name in needed if not (config.ROOT / name).exists()]
+    return f"missing: {', '.join(missing)}; run: make setup" if missing else None
 
 
 _WITHOUT_DATABASE = frozenset({"secrets", "queue", "stripe", "mail", "pdf", "assets"})

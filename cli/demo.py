@@ -6,12 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from types import FrameType
 
 import click
 import flask
+import requests
 from flask.cli import with_appcontext
 
 import config
@@ -50,7 +49,9 @@ def demo() -> None:
     mail_port = _free_port()
     settings = settings.model_copy(update={"mail_server": "127.0.0.1", "mail_port": mail_port})
     app = flask.current_app
-    app.extensions["outside"] = outside.build(settings, ring=tasks.kick)  # from here on mails go to the captured mailbox
+    app.extensions["outside"] = outside.build(
+        settings, ring=tasks.kick
+    )  # from here on mails go to the captured mailbox
     mailbox = captured_mailbox.serve(settings.mailbox_file, host="127.0.0.1", port=mail_port)
     _write_record(settings)
     try:
@@ -113,8 +114,8 @@ def _wait_for_web(settings: config.Settings, web: "subprocess.Popen[bytes]") -> 
         if web.poll() is not None:
             raise click.ClickException("the web server did not start; see its message above")
         try:
-            urllib.request.urlopen(f"{settings.loopback_url}/healthz", timeout=2).close()
-        except (urllib.error.URLError, OSError):
+            requests.get(f"{settings.loopback_url}/healthz", timeout=2).raise_for_status()
+        except requests.RequestException:
             time.sleep(0.1)
         else:
             return
@@ -157,7 +158,9 @@ def _require_free_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise click.ClickException(f"port {port} is taken; choose another one: PORT={port + 1} make demo") from error
+            raise click.ClickException(
+                f"port {port} is taken; choose another one: PORT={port + 1} make demo"
+            ) from error
 
 
 def _free_port() -> int:

@@ -13,7 +13,7 @@ from models import Membership, Merchant, Order, Payment, User, Voucher
 
 SLUG = "cafe-alba"
 EMAIL = "anna@cafe-alba.example"
-PASSWORD = "alba-demo-2026"
+PASSWORD = "alba-demo-2026"  # noqa: S105 – of the demo, printed on its start
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _shop(**facts: str) -> Merchant:
             **facts,
             imprint=imprint,
             terms="Der Gutschein gilt 30 Jahre ab Kauf und ist in Teilen einlösbar. Keine Barauszahlung.",
-            privacy="Wir speichern Namen, E-Mail-Adressen und den Text des Gutscheins, um ihn zu liefern und einzulösen.",
+            privacy="Wir speichern Namen, E-Mail-Adressen und den Text des Gutscheins, um ihn zu liefern.",
         )
         catalogue.stock_shop(merchant)
     return merchant
@@ -156,4 +156,3 @@ def _order(merchant: Merchant, *, buyer_email: str, recipient: str, minor: int) 
         buyer_name="Lukas" if recipient else "", buyer_email=buyer_email, locale="de", units=[unit], nonce=buyer_email
     )
     return checkout.place(merchant, wish, ref=vault.new_order_ref(), is_test=True)
-

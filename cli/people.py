@@ -36,7 +36,9 @@ def merchant_group() -> None: ...
 @with_appcontext
 def create_merchant(slug: str, country: str, currency: str, time_zone: str, **facts: str) -> None:
     """Create a merchant whose shop can sell at once: one offer, three designs."""
-    _check(slug == slug.lower() and slug.replace("-", "").isalnum() and slug.isascii(), "--slug: a-z, 0-9 and dashes only")
+    _check(
+        slug == slug.lower() and slug.replace("-", "").isalnum() and slug.isascii(), "--slug: a-z, 0-9 and dashes only"
+    )
     _check(currency in money.CURRENCIES, f"--currency: {currency!r} is not an ISO 4217 code in capitals")
     _check(time_zone in available_timezones(), f"--time-zone: {time_zone!r} is not an IANA name")
     years, is_to_year_end = VALIDITY.get(country.upper(), (3, True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import peewee
 
@@ -49,7 +50,7 @@ def _balances_off() -> Iterable[str]:
 
 
 def _chains_broken() -> Iterable[str]:
-    """Walk every voucher's entries in order: sequence, running sum, currency, merchant and hash all have to continue."""
+    """Walk every voucher's entries: sequence, running sum, currency, merchant and hash all have to continue."""
     sequence, balance, previous_hash, voucher_id = 0, 0, "", 0
     entries = Entry.select(Entry, Voucher).join(Voucher).order_by(Entry.voucher, Entry.seq)
     for entry in entries.iterator():
@@ -95,7 +96,7 @@ def _refunds_above_redemption() -> Iterable[str]:
         .group_by(redemption.id, redemption.public_id, redemption.amount_minor)
         .having(refunded + redemption.amount_minor > 0)  # a redemption is booked below zero
     )
-    return (row["public_id"] for row in rows.dicts())
+    return (row["public_id"] for row in _dicts(rows))
 
 
 def _paid_without_payment() -> Iterable[str]:
@@ -115,7 +116,7 @@ def _payments_without_paid_order() -> Iterable[str]:
         .join(Order)
         .where(Payment.state == PaymentState.PAID, Order.payment_state != PaymentState.PAID)
     )
-    return (row["number"] for row in rows.dicts())
+    return (row["number"] for row in _dicts(rows))
 
 
 def _paid_without_plan() -> Iterable[str]:
@@ -126,24 +127,20 @@ def _paid_without_plan() -> Iterable[str]:
         .join(Order)
         .where(Order.payment_state == PaymentState.PAID, ~peewee.fn.EXISTS(planned))
     )
-    return (f"{row['number']}/{row['unit_no']}" for row in rows.dicts())
+    return (f"{row['number']}/{row['unit_no']}" for row in _dicts(rows))
 
 
 def _created_without_voucher() -> Iterable[str]:
     made = Voucher.select().join(Unit).where(Unit.order == Step.order, Unit.unit_no == Step.unit_no)
-    rows = (
-        Step.select(Step.id)
-        .where(Step.name == StepName.CREATE, Step.state == StepState.DONE, ~peewee.fn.EXISTS(made))
+    rows = Step.select(Step.id).where(
+        Step.name == StepName.CREATE, Step.state == StepState.DONE, ~peewee.fn.EXISTS(made)
     )
     return (f"step {row.id}" for row in rows)
 
 
 def _vouchers_without_paid_order() -> Iterable[str]:
     rows = (
-        Voucher.select(Voucher.public_id)
-        .join(Unit)
-        .join(Order)
-        .where(Order.payment_state.not_in([PaymentState.PAID]))
+        Voucher.select(Voucher.public_id).join(Unit).join(Order).where(Order.payment_state.not_in([PaymentState.PAID]))
     )
     return (row.public_id for row in rows)
 
@@ -180,26 +177,30 @@ def _totals_off() -> Iterable[str]:
 
 def _liability_off() -> Iterable[str]:
     """Per merchant and currency: what was booked is what the vouchers still hold."""
-    booked = {
-        (row["merchant"], row["currency"]): row["total"]
-        for row in Entry.select(Entry.merchant, Entry.currency, peewee.fn.SUM(Entry.amount_minor).alias("total"))
-        .group_by(Entry.merchant, Entry.currency)
-        .dicts()
-    }
-    held = {
-        (row["merchant"], row["currency"]): row["total"]
-        for row in Voucher.select(Voucher.merchant, Voucher.currency, peewee.fn.SUM(Voucher.balance_minor).alias("total"))
-        .group_by(Voucher.merchant, Voucher.currency)
-        .dicts()
-    }
+    booked = _sums(Entry, Entry.amount_minor)
+    held = _sums(Voucher, Voucher.balance_minor)
     names = {merchant.id: merchant.slug for merchant in Merchant.select()}
-    return (f"{names[key[0]]} {key[1]}" for key in booked.keys() | held.keys() if booked.get(key, 0) != held.get(key, 0))
+    for merchant_id, currency in booked.keys() | held.keys():
+        if booked.get((merchant_id, currency), 0) != held.get((merchant_id, currency), 0):
+            yield f"{names[merchant_id]} {currency}"
 
 
 def _answers_missing() -> Iterable[str]:
     # The row and its answer are one transaction, so no reader ever sees the one without the other.
     rows = IdempotencyRecord.select(IdempotencyRecord.key).where(IdempotencyRecord.status.is_null())
     return (row.key for row in rows)
+
+
+def _sums(table: Any, column: Any) -> dict[tuple[int, str], int]:
+    rows = table.select(table.merchant, table.currency, peewee.fn.SUM(column).alias("total"))
+    return {
+        (row["merchant"], row["currency"]): row["total"]
+        for row in _dicts(rows.group_by(table.merchant, table.currency))
+    }
+
+
+def _dicts(query: Any) -> Iterable[dict[str, Any]]:
+    return list(query.dicts())
 
 
 INVARIANTS: dict[str, tuple[str, Callable[[], Iterable[object]]]] = {

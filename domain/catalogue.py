@@ -15,20 +15,21 @@ CEILING_MAJOR = 10_000
 def offer(merchant: Merchant, slug: str) -> Offer | None:
     """The merchant's active offer with this slug; the first one for an empty slug."""
     offers = merchant.offers
-    return offers.first() if not slug else offers.where(Offer.slug == slug).first()
+    return (offers.where(Offer.slug == slug) if slug else offers).get_or_none()
 
 
 def design(merchant: Merchant, slug: str) -> Design | None:
     """The merchant's active design with this slug; the first one for an empty slug."""
     designs = merchant.designs
-    return designs.first() if not slug else designs.where(Design.slug == slug).first()
+    return (designs.where(Design.slug == slug) if slug else designs).get_or_none()
 
 
 def is_sold_at(chosen: Offer, amount_minor: int) -> bool:
     """True when `amount_minor` is one of the offer's values or within the limits of its free amount."""
     if amount_minor in chosen.values_minor:
         return True
-    return chosen.has_free_amount and chosen.min_minor <= amount_minor <= chosen.max_minor
+    low, high = chosen.min_minor, chosen.max_minor
+    return low is not None and high is not None and low <= amount_minor <= high
 
 
 def limits(chosen: Offer) -> tuple[int, int]:
@@ -46,10 +47,8 @@ def expiry(bought_on: date, *, years: int | None, is_to_year_end: bool, time_zon
     """
     if years is None:
         return None
-    if is_to_year_end:
-        last_day = date(bought_on.year + years, 12, 31)
-    else:
-        last_day = _same_day(bought_on, bought_on.year + years)
+    ends_in = bought_on.year + years
+    last_day = date(ends_in, 12, 31) if is_to_year_end else _same_day(bought_on, ends_in)
     midnight_after = datetime.combine(last_day + timedelta(days=1), time(), ZoneInfo(time_zone))
     return (midnight_after - timedelta(microseconds=1)).astimezone(UTC)
 

@@ -135,7 +135,7 @@ def open_payment(order: Order, *, is_live: bool) -> Payment:
         order = locked(Order.select().where(Order.id == order.id)).get()
         if order.payment_state in (PaymentState.PAID, PaymentState.PROCESSING, PaymentState.REVIEW):
             raise refusals.AlreadyUsed("This order does not wait for a payment.")
-        latest = order.payments.order_by(Payment.attempt.desc()).first()
+        latest: Payment | None = order.payments.order_by(Payment.attempt.desc()).first()
         if latest is not None and latest.state == PaymentState.OPEN:
             if latest.expires_at > clock.now() + (timedelta() if latest.session_id else SESSION_LEAST):
                 return latest
@@ -208,7 +208,9 @@ def settle(payment: Payment, report: SessionReport, *, source: Source, has_faile
 def payments_to_check(at: datetime) -> list[Payment]:
     """Payments that the reconciler should ask Stripe about now."""
     is_due = Payment.next_check_at.is_null(False) & (Payment.next_check_at <= at)
-    return list(Payment.select().where(Payment.state.in_(UNSETTLED), Payment.session_id.is_null(False), is_due).limit(50))
+    return list(
+        Payment.select().where(Payment.state.in_(UNSETTLED), Payment.session_id.is_null(False), is_due).limit(50)
+    )
 
 
 def payments_in_doubt() -> list[Payment]:
@@ -355,4 +357,3 @@ def _postpone_check(payment: Payment) -> None:
         return
     gap = CHECK_GAPS[min(payment.checks + 1, len(CHECK_GAPS) - 1)]
     Payment.update(checks=Payment.checks + 1, next_check_at=clock.now() + gap).where(Payment.id == payment.id).execute()
-

@@ -3,12 +3,12 @@
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-_offset = timedelta()
+_shift = {"by": timedelta()}
 
 
 def now() -> datetime:
     """This moment, aware, in UTC."""
-    return datetime.now(UTC) + _offset
+    return datetime.now(UTC) + _shift["by"]
 
 
 def today(time_zone: str) -> date:
@@ -23,11 +23,9 @@ def zone(name: str) -> ZoneInfo:
 
 def move(by: timedelta) -> None:
     """Shift the clock: for tests and drills only."""
-    global _offset
-    _offset += by
+    _shift["by"] += by
 
 
 def reset() -> None:
     """Undo every `move`."""
-    global _offset
-    _offset = timedelta()
+    _shift["by"] = timedelta()

@@ -97,12 +97,13 @@ def note_sending(step: Step) -> None:
 def finish(step: Step) -> None:
     """Mark the step done and wake what waits for it; inside the transaction that keeps its result. Raises LeaseLost."""
     now = clock.now()
-    _update_held(
-        step, state=StepState.DONE, finished_at=now, lease_until=None, error_code=None, error_text=None
-    )
+    _update_held(step, state=StepState.DONE, finished_at=now, lease_until=None, error_code=None, error_text=None)
     _end_attempt(step, "done")
     Step.update(state=StepState.READY).where(
-        Step.order == step.order_id, Step.unit_no == step.unit_no, Step.needs == step.name, Step.state == StepState.BLOCKED
+        Step.order == step.order_id,
+        Step.unit_no == step.unit_no,
+        Step.needs == step.name,
+        Step.state == StepState.BLOCKED,
     ).execute()
 
 
@@ -184,9 +185,7 @@ def resend(order: Order, step_id: int, *, token: int, actor: str) -> Step:
         if step is None or newest != step or step.token != token or step.state != StepState.DONE:
             raise refusals.StepNotRetryable("This mail has not gone out, or it is being sent again already.")
         try:
-            fresh = _add(
-                order, step.unit_no, StepName(step.name), needs=None, at=clock.now(), epoch=step.epoch + 1
-            )
+            fresh = _add(order, step.unit_no, StepName(step.name), needs=None, at=clock.now(), epoch=step.epoch + 1)
         except peewee.IntegrityError as error:
             raise refusals.StepNotRetryable("This mail is being sent again already.") from error
         timeline.record(order.merchant, "mail_sent_again", order=order, actor=actor, unit_no=step.unit_no)
@@ -205,7 +204,8 @@ def beat(worker: str) -> None:
 
 def oldest_due_at(at: datetime) -> datetime | None:
     """Since when the longest waiting due step waits, or None when nothing is due."""
-    return Step.select(peewee.fn.MIN(Step.not_before)).where(_is_due(at)).scalar()
+    oldest: datetime | None = Step.select(peewee.fn.MIN(Step.not_before)).where(_is_due(at)).scalar()
+    return oldest
 
 
 def unplanned_orders() -> list[Order]:
@@ -229,9 +229,7 @@ def current(steps: Iterable[Step]) -> list[Step]:
     return list(newest.values())
 
 
-def _add(
-    order: Order, unit_no: int, name: StepName, *, needs: StepName | None, at: datetime, epoch: int = 1
-) -> Step:
+def _add(order: Order, unit_no: int, name: StepName, *, needs: StepName | None, at: datetime, epoch: int = 1) -> Step:
     return Step.create(
         order=order,
         unit_no=unit_no,
@@ -256,7 +254,7 @@ def _take(worker: str, *, order_id: int | None) -> Step | None:
     if order_id is not None:
         due = due.where(Step.order == order_id)
     due = due.order_by(Step.not_before, Step.id).limit(1)
-    found = (due.for_update("FOR UPDATE SKIP LOCKED") if is_postgresql() else due).first()
+    found = (due.for_update(skip_locked=True) if is_postgresql() else due).first()
     if found is None:
         return None
     lease_until = now + POLICIES[StepName(found.name)].lease
@@ -309,7 +307,7 @@ def _end_attempt(step: Step, outcome: str, *, code: str | None = None, detail: s
     ).execute()
 
 
-def _record(step: Step, kind: str, failure: Failure, **facts: object) -> None:
+def _record(step: Step, kind: str, failure: Failure, *, next_at: str | None = None) -> None:
     order = step.order
     timeline.record(
         order.merchant,
@@ -320,7 +318,7 @@ def _record(step: Step, kind: str, failure: Failure, **facts: object) -> None:
         attempt=step.attempt,
         code=failure.code,
         detail=failure.detail[:500],
-        **facts,
+        next_at=next_at,
     )
 
 
@@ -335,12 +333,10 @@ def _reopen(step: Step, *, token: int) -> bool:
 
 def _newest_epoch(step: Step) -> Step:
     same = (Step.order == step.order_id) & (Step.unit_no == step.unit_no) & (Step.name == step.name)
-    return Step.select().where(same).order_by(Step.epoch.desc()).first()
+    return Step.select().where(same).order_by(Step.epoch.desc()).get()
 
 
 def _backoff(policy: Policy, attempt: int) -> timedelta:
     # Full jitter: after an outage the orders come back spread out, not all at once.
-    ceiling = min(policy.cap, policy.base * 2 ** min(attempt, 20))
-    return ceiling * random.uniform(0.1, 1.0)
-
-
+    ceiling: timedelta = min(policy.cap, policy.base * int(2 ** min(attempt, 20)))
+    return ceiling * random.uniform(0.1, 1.0)  # noqa: S311 – jitter, not a secret

@@ -33,7 +33,7 @@ def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Ca
             if (record.route, record.fingerprint) != (route, fingerprint):
                 raise refusals.IdempotencyConflict("Use a fresh Idempotency-Key for a new request.")
             if record.status is not None:
-                return Answer(record.status, record.body, is_replay=True)
+                return Answer(record.status, record.body or "", is_replay=True)
             answer = work()
             IdempotencyRecord.update(status=answer.status, body=answer.body).where(
                 IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key
@@ -55,5 +55,3 @@ def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> Non
 def _is_lock_timeout(error: peewee.OperationalError) -> bool:
     text = str(error)
     return "lock timeout" in text or "database is locked" in text
-
-

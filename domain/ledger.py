@@ -110,7 +110,8 @@ def redeem(
     )
     if verdict.refusal is not None:
         raise verdict.refusal
-    assert voucher is not None and verdict.calculation is not None
+    if voucher is None or verdict.calculation is None:
+        raise RuntimeError("a verdict without refusal has a voucher and a calculation")
     if is_exact and not verdict.calculation.covers_full_amount:
         raise refusals.InsufficientBalance(
             f"Only {voucher.available_minor} of {amount_minor} minor units are available.",
@@ -144,7 +145,8 @@ def chained_facts(entry: Entry) -> dict[str, object]:
 
 def _lock(voucher_id: int) -> Voucher:
     _require_transaction()
-    return locked(Voucher.select().where(Voucher.id == voucher_id)).get()
+    voucher: Voucher = locked(Voucher.select().where(Voucher.id == voucher_id)).get()
+    return voucher
 
 
 def _append(

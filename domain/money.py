@@ -49,7 +49,7 @@ def parse(text: str, currency: str) -> int:
     if len(part.rstrip("0")) > decimals:
         raise UnreadableAmount("too_precise")
     whole = re.sub("[^0-9]", "", match["whole"])
-    amount = int(whole) * 10**decimals + int((part + "000")[:decimals] or "0")
+    amount = int(whole + (part + "000")[:decimals])
     if amount > MAX_MINOR:
         raise UnreadableAmount("not_a_number")
     return amount

@@ -53,10 +53,9 @@ def check(
     for step in Step:
         refusal = _refusal(step, voucher, currency=currency, customer_id=customer_id, at=at)
         results[step] = "pass" if refusal is None else "fail"
-        if refusal is not None:
+        if voucher is None or refusal is not None:
             return Verdict(results, refusal, None)
-    assert voucher is not None
-    return Verdict(results, None, calculate(voucher.available_minor, amount_minor))
+    return Verdict(results, None, calculate(voucher.available_minor if voucher else 0, amount_minor))
 
 
 def calculate(available_minor: int, requested_minor: int) -> Calculation:

@@ -77,7 +77,8 @@ def reconcile(payments: list[Payment]) -> dict[str, int]:
 def _request(order: Order, payment: Payment) -> CheckoutRequest:
     word = "Gutschein" if order.locale == "de" else "Voucher"
     lines = tuple(
-        Line(name=f"{unit.title or word} – {order.merchant.name}", amount_minor=unit.value_minor) for unit in order.units
+        Line(name=f"{unit.title or word} – {order.merchant.name}", amount_minor=unit.value_minor)
+        for unit in order.units
     )
     url = links.order_url(order)
     return CheckoutRequest(

@@ -54,7 +54,9 @@ def sweep(worker: str) -> dict[str, int]:
 
 def _fail(step: Step, error: Exception) -> None:
     failure = _failure(error)
-    log.warning("step_failed", step=step.id, name=str(step.name), code=failure.code, exc_info=failure.code == "unexpected")
+    log.warning(
+        "step_failed", step=step.id, name=str(step.name), code=failure.code, exc_info=failure.code == "unexpected"
+    )
     try:
         fulfilment.fail(step, failure)
     except fulfilment.LeaseLost:
@@ -69,5 +71,3 @@ def _failure(error: Exception) -> fulfilment.Failure:
     if isinstance(error, SealBroken):
         return fulfilment.Failure("seal_broken", str(error))
     return fulfilment.Failure("unexpected", f"{type(error).__name__}: {error}")
-
-

@@ -29,7 +29,8 @@ TYPES = {
 TABLES = """
 CREATE TABLE merchants (
   id {id}, slug TEXT NOT NULL UNIQUE, name TEXT NOT NULL CHECK (name <> ''), address TEXT NOT NULL, email TEXT NOT NULL,
-  phone TEXT NOT NULL, website TEXT NOT NULL, country TEXT NOT NULL, currency TEXT NOT NULL CHECK (length(currency) = 3),
+  phone TEXT NOT NULL, website TEXT NOT NULL, country TEXT NOT NULL,
+  currency TEXT NOT NULL CHECK (length(currency) = 3),
   locale TEXT NOT NULL CHECK (locale IN ('de', 'en')), time_zone TEXT NOT NULL, accent TEXT NOT NULL,
   validity_years INTEGER CHECK (validity_years > 0), is_validity_to_year_end {bool} NOT NULL,
   how_to_redeem TEXT NOT NULL, imprint TEXT NOT NULL, terms TEXT NOT NULL, privacy TEXT NOT NULL,
@@ -84,7 +85,8 @@ CREATE TABLE payments (
   session_id TEXT, payment_intent_id TEXT, url TEXT,
   state TEXT NOT NULL CHECK (state IN ('open', 'processing', 'paid', 'expired', 'failed', 'review')),
   amount_minor {money} NOT NULL CHECK (amount_minor > 0), currency TEXT NOT NULL CHECK (length(currency) = 3),
-  is_live {bool} NOT NULL, method TEXT, checks INTEGER NOT NULL, next_check_at {moment}, asked_at {moment}, created_at {moment} NOT NULL,
+  is_live {bool} NOT NULL, method TEXT, checks INTEGER NOT NULL, next_check_at {moment}, asked_at {moment},
+  created_at {moment} NOT NULL,
   expires_at {moment} NOT NULL, paid_at {moment},
   CHECK ((state = 'paid') = (paid_at IS NOT NULL)),
   UNIQUE (order_id, attempt), UNIQUE (account, session_id));
@@ -113,7 +115,8 @@ CREATE TABLE entries (
   actor TEXT NOT NULL CHECK (actor <> ''), reason TEXT NOT NULL, reference TEXT, location TEXT, terminal TEXT,
   description TEXT, created_at {moment} NOT NULL, previous_hash TEXT NOT NULL, hash TEXT NOT NULL,
   UNIQUE (voucher_id, seq), UNIQUE (merchant_id, operation_key),
-  CHECK ((kind IN ('issue', 'refund') AND amount_minor > 0) OR (kind IN ('redeem', 'expire', 'void') AND amount_minor < 0)
+  CHECK ((kind IN ('issue', 'refund') AND amount_minor > 0)
+         OR (kind IN ('redeem', 'expire', 'void') AND amount_minor < 0)
          OR (kind = 'adjust' AND amount_minor <> 0 AND reason <> '')),
   CHECK ((kind = 'issue') = (seq = 1)),
   CHECK ((kind = 'refund') = (redemption_id IS NOT NULL)));
@@ -129,7 +132,8 @@ CREATE TABLE steps (
   id {id}, order_id BIGINT NOT NULL REFERENCES orders (id), unit_no INTEGER NOT NULL CHECK (unit_no >= 0),
   name TEXT NOT NULL CHECK (name IN ('create', 'document', 'deliver_buyer', 'deliver_recipient', 'receipt')),
   needs TEXT, epoch INTEGER NOT NULL CHECK (epoch > 0),
-  state TEXT NOT NULL CHECK (state IN ('blocked', 'ready', 'running', 'done', 'retry_wait', 'unknown', 'dead', 'skipped')),
+  state TEXT NOT NULL
+    CHECK (state IN ('blocked', 'ready', 'running', 'done', 'retry_wait', 'unknown', 'dead', 'skipped')),
   attempt INTEGER NOT NULL CHECK (attempt >= 0), token INTEGER NOT NULL CHECK (token >= 0), worker TEXT,
   not_before {moment} NOT NULL, lease_until {moment}, first_failed_at {moment}, send_started_at {moment},
   started_at {moment}, finished_at {moment}, message_id TEXT, error_code TEXT, error_text TEXT,
@@ -183,13 +187,15 @@ ENTRY_RULES = [
     ("the entry belongs to another merchant than its voucher",
      "NEW.merchant_id <> (SELECT merchant_id FROM vouchers WHERE id = NEW.voucher_id)"),
     ("the entry does not carry the hash of the one before",
-     "NEW.previous_hash <> COALESCE((SELECT hash FROM entries WHERE voucher_id = NEW.voucher_id AND seq = NEW.seq - 1), '')"),
+     "NEW.previous_hash <> COALESCE((SELECT hash FROM entries"
+     " WHERE voucher_id = NEW.voucher_id AND seq = NEW.seq - 1), '')"),
     ("a refund must name a redemption of the same voucher",
      "NEW.kind = 'refund' AND NOT EXISTS (SELECT 1 FROM entries WHERE id = NEW.redemption_id"
      " AND voucher_id = NEW.voucher_id AND kind = 'redeem')"),
     ("the refunds would exceed their redemption",
      "NEW.kind = 'refund' AND NEW.amount_minor + COALESCE((SELECT SUM(amount_minor) FROM entries"
-     " WHERE redemption_id = NEW.redemption_id), 0) > -(SELECT amount_minor FROM entries WHERE id = NEW.redemption_id)"),
+     " WHERE redemption_id = NEW.redemption_id), 0)"
+     " > -(SELECT amount_minor FROM entries WHERE id = NEW.redemption_id)"),
 ]  # fmt: skip
 
 VOUCHER_BIRTH_RULES = [
@@ -237,7 +243,8 @@ def up(migrator, db):
     if engine == "postgresql":
         for table in ("entries", "timeline_entries"):
             db.execute_sql(
-                f"CREATE TRIGGER {table}_never_truncated BEFORE TRUNCATE ON {table} EXECUTE FUNCTION entries_never_vanish()"
+                f"CREATE TRIGGER {table}_never_truncated BEFORE TRUNCATE ON {table}"
+                " EXECUTE FUNCTION entries_never_vanish()"
             )
 
 
