@@ -1,0 +1,82 @@
+"""Who calls: the bearer key of a request, its scopes, its last use. A key in the address or a cookie never counts."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import flask
+import peewee
+import structlog
+
+from blueprints.api.problems import Problem
+from domain import api_keys, clock
+from domain.api_keys import Scope
+from models import ApiKey
+
+RATE = "600/minute"
+REALM = 'Bearer realm="Vouchsafe"'
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
+
+
+def needs(*scopes: Scope) -> Callable[[Callable[_Arguments, _Answer]], Callable[_Arguments, _Answer]]:
+    """Let a view run only for a key that has one of `scopes`; it stays readable as the view's `.scopes`."""
+
+    def decorate(view: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
+        @functools.wraps(view)
+        def guarded(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:
+            flask.g.api_key = _authenticate()
+            _require(flask.g.api_key, scopes)
+            return view(*arguments, **options)
+
+        guarded.scopes = scopes  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def current() -> ApiKey:
+    """The key of this request, with its merchant."""
+    key: ApiKey = flask.g.api_key
+    return key
+
+
+def rate_subject() -> str:
+    """Whom the rate limit counts: the presented key as a whole, so that nobody can use up another's share."""
+    presented = flask.request.headers.get("Authorization") or flask.request.remote_addr or ""
+    return hashlib.sha256(presented.encode()).hexdigest()[:32]
+
+
+def _authenticate() -> ApiKey:
+    scheme, _, text = flask.request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        detail = "Send the API key in the header Authorization: Bearer <key>."
+        raise Problem("invalid_api_key", detail, headers={"WWW-Authenticate": REALM})
+    now = clock.now()
+    key = api_keys.verify(text.strip(), at=now)
+    if key is None:
+        detail = "This API key is unknown, expired or revoked."
+        raise Problem("invalid_api_key", detail, headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'})
+    _remember_use(key)
+    return key
+
+
+def _remember_use(key: ApiKey) -> None:
+    try:
+        api_keys.touch(key, at=clock.now())
+    except peewee.OperationalError:  # a busy database may cost us the time of the last use, never a sale
+        structlog.get_logger().warning("last_use_not_written", key_id=key.key_id, exc_info=True)
+
+
+def _require(key: ApiKey, scopes: tuple[Scope, ...]) -> None:
+    if set(scopes) & set(key.scopes):
+        return
+    names = " or ".join(scopes)
+    challenge = f'{REALM}, error="insufficient_scope", scope="{" ".join(scopes)}"'
+    raise Problem(
+        "insufficient_scope",
+        f"This call needs the scope {names}.",
+        headers={"WWW-Authenticate": challenge},
+        needed_scopes=list(scopes),
+    )

@@ -1,0 +1,90 @@
+"""The JSON shapes of the API: vouchers, transactions, calculations. Amounts in minor units, moments in ISO 8601 UTC."""
+
+import dataclasses
+import json
+from datetime import datetime
+
+import peewee
+
+from domain import clock, validation
+from models import Entry, Order, Unit, Voucher
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What never changes about a voucher: its first balance, and the order that it was bought in."""
+
+    initial_balance_minor: int
+    order: Order | None
+
+
+NO_ORIGIN = Origin(0, None)
+
+
+def origin(voucher: Voucher) -> Origin:
+    """Read a voucher's origin, in one query; of the order only the id is loaded."""
+    row = (
+        Entry.select(Entry.amount_minor, Unit.order_id)
+        .join(Voucher)
+        .join(Unit, peewee.JOIN.LEFT_OUTER)
+        .where(Entry.voucher == voucher, Entry.seq == 1)
+        .tuples()
+        .first()
+    )
+    if row is None:
+        return NO_ORIGIN
+    initial_minor, order_id = row
+    return Origin(initial_minor, Order(id=order_id) if order_id is not None else None)
+
+
+def voucher(shown: Voucher, *, initial_balance_minor: int) -> dict[str, object]:
+    """A voucher without its code: only the last four characters are ever shown."""
+    return {
+        "id": shown.public_id,
+        "code_last4": shown.code_last4,
+        "type": shown.type,
+        "status": shown.shown_status(clock.now()),
+        "balance_minor": shown.balance_minor,
+        "available_minor": shown.available_minor,
+        "initial_balance_minor": initial_balance_minor,
+        "currency": shown.currency,
+        "valid_from": moment(shown.valid_from),
+        "expires_at": moment(shown.expires_at),
+        "is_transferable": shown.is_transferable,
+    }
+
+
+def transaction(entry: Entry, *, voucher_id: str) -> dict[str, object]:
+    """One change of a balance; what was taken is negative. `voucher_id` is the public one."""
+    return {
+        "id": entry.public_id,
+        "voucher_id": voucher_id,
+        "type": str(entry.kind),
+        "amount_minor": entry.amount_minor,
+        "balance_after_minor": entry.balance_after_minor,
+        "currency": entry.currency,
+        "reference": entry.reference,
+        "location": entry.location,
+        "terminal": entry.terminal,
+        "created_at": moment(entry.created_at),
+    }
+
+
+def calculation(sums: validation.Calculation) -> dict[str, object]:
+    """What the redemption takes, what it leaves, and what is still to pay."""
+    return dataclasses.asdict(sums)
+
+
+def checks(verdict: validation.Verdict) -> list[dict[str, str]]:
+    """The seven checks in their order."""
+    return [{"step": str(step), "result": result} for step, result in verdict.results.items()]
+
+
+def moment(at: datetime | None) -> str | None:
+    """`2026-11-22T08:05:00.123Z`, or None."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at is not None else None
+
+
+def text(members: dict[str, object]) -> str:
+    """A body as JSON text."""
+    return json.dumps(members, ensure_ascii=False)
