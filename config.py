@@ -18,8 +18,6 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
-INSTANCE = ROOT / "instance"
-DEMO_RECORD = INSTANCE / "demo.json"
 _LIVE_PREFIXES = ("sk_live_", "rk_live_")
 
 
@@ -32,8 +30,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_file=ROOT / ".env", extra="ignore", env_ignore_empty=True)
 
-    database_url: str = "sqlite:///instance/vouchsafe.db"
-    queue_url: str = "sqlite:///instance/queue.db"
+    data_dir: Path = ROOT / "instance"
+    database_url: str = ""
+    queue_url: str = ""
     kicks: bool = True
     secret_key: SecretStr | None = None
     secret_key_fallbacks: str = ""
@@ -86,7 +85,7 @@ class Settings(BaseSettings):
             raise ConfigError(
                 "SECRET_KEY is not set. Make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
             )
-        return _kept_secret(INSTANCE / "secret_key")
+        return _kept_secret(self.data_dir / "secret_key")
 
     @property
     def old_session_keys(self) -> list[str]:
@@ -126,12 +125,17 @@ class Settings(BaseSettings):
         return self.mail_default_sender or "vouchers@localhost"
 
     @property
+    def demo_record(self) -> Path:
+        """Where a running demo writes down its ports."""
+        return self.data_dir / "demo.json"
+
+    @property
     def mailbox_file(self) -> Path:
-        return INSTANCE / "mailbox.db"
+        return self.data_dir / "mailbox.db"
 
     @property
     def twin_file(self) -> Path:
-        return INSTANCE / "twin.db"
+        return self.data_dir / "twin.db"
 
     @property
     def _stripe_key(self) -> str:
@@ -141,15 +145,18 @@ class Settings(BaseSettings):
         return hashlib.sha256(f"twin:{purpose}:{self.session_key}".encode()).hexdigest()[:32]
 
 
-def load() -> Settings:
-    """Read the settings; raises ConfigError with one sentence for each wrong one."""
+def load(*, is_beside_demo: bool = True) -> Settings:
+    """Read the settings; raises ConfigError with one sentence for each wrong one.
+
+    `is_beside_demo` takes what is not set from the record of a running demo; the demo itself does not.
+    """
     try:
         settings = Settings()
     except ValidationError as error:
         wrong = [f"{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()]
         raise ConfigError("; ".join(wrong)) from None
-    if settings.is_demo and DEMO_RECORD.exists():
-        record = json.loads(DEMO_RECORD.read_text())
+    if is_beside_demo and settings.is_demo and settings.demo_record.exists():
+        record = json.loads(settings.demo_record.read_text())
         unset = {name: value for name, value in record.items() if name not in settings.model_fields_set}
         settings = settings.model_copy(update=unset)
     return _anchored(settings)
@@ -166,10 +173,12 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 
 def _anchored(settings: Settings) -> Settings:
-    """Relative SQLite files lie below the project, whatever folder a command is called from."""
-    changes = {}
-    for name in ("database_url", "queue_url"):
-        url = getattr(settings, name)
+    """Databases without a setting are files in the data folder; relative ones lie below the project."""
+    data_dir = ROOT / settings.data_dir
+    changes: dict[str, object] = {"data_dir": data_dir}
+    for name, file in (("database_url", "vouchsafe.db"), ("queue_url", "queue.db")):
+        url = getattr(settings, name) or f"sqlite:///{data_dir / file}"
+        changes[name] = url
         path = url.removeprefix("sqlite:///")
         if url.startswith("sqlite:///") and path and not path.startswith("/"):
             changes[name] = f"sqlite:///{ROOT / path}"

@@ -14,6 +14,7 @@ import requests
 from flask.cli import with_appcontext
 
 import config
+import database
 import tasks
 from cli import example, schema
 from database import connected
@@ -42,12 +43,15 @@ def seed() -> None:
 @with_appcontext
 def demo() -> None:
     """Run the shop in the foreground until Ctrl-C: web, worker, Stripe twin, mail server. No real money can move."""
-    settings = here().settings
+    # A record that a killed demo left behind must not decide where this one listens.
+    settings = config.load(is_beside_demo=False)
     if not settings.is_demo:
         raise click.ClickException("STRIPE_SECRET_KEY is set; the demo never runs beside a Stripe key. Unset it.")
     _require_free_port(settings.port)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     mail_port = _free_port()
     settings = settings.model_copy(update={"mail_server": "127.0.0.1", "mail_port": mail_port})
+    database.connect(settings.database_url)
     app = flask.current_app
     app.extensions["outside"] = outside.build(
         settings, ring=tasks.kick
@@ -62,7 +66,7 @@ def demo() -> None:
         here().press.close()
         _run(settings)
     finally:
-        config.DEMO_RECORD.unlink(missing_ok=True)
+        settings.demo_record.unlink(missing_ok=True)
         mailbox.stop()
 
 
@@ -147,9 +151,8 @@ def _write_record(settings: config.Settings) -> None:
         "database_url": settings.database_url,
         "queue_url": settings.queue_url,
     }
-    config.DEMO_RECORD.parent.mkdir(parents=True, exist_ok=True)
-    config.DEMO_RECORD.touch(mode=0o600)
-    config.DEMO_RECORD.write_text(json.dumps(facts))
+    settings.demo_record.touch(mode=0o600)
+    settings.demo_record.write_text(json.dumps(facts))
 
 
 def _require_free_port(port: int) -> None:

@@ -50,7 +50,8 @@ def expiry(bought_on: date, *, years: int | None, is_to_year_end: bool, time_zon
     ends_in = bought_on.year + years
     last_day = date(ends_in, 12, 31) if is_to_year_end else _same_day(bought_on, ends_in)
     midnight_after = datetime.combine(last_day + timedelta(days=1), time(), ZoneInfo(time_zone))
-    return (midnight_after - timedelta(microseconds=1)).astimezone(UTC)
+    # Subtracted in UTC: where clocks go back at midnight, the last hour of the day comes twice.
+    return midnight_after.astimezone(UTC) - timedelta(microseconds=1)
 
 
 def stock_shop(merchant: Merchant) -> None:

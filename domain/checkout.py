@@ -322,12 +322,13 @@ def _differences(order: Order, payment: Payment, report: SessionReport) -> dict[
 
 
 def _note_delayed(order: Order, payment: Payment, *, source: Source, has_failed: bool) -> Outcome:
-    if has_failed:
+    # A refusal is final for its session; news from before it may arrive after it, and the session looks the same.
+    if has_failed or payment.state == PaymentState.FAILED:
         return _close(order, payment, PaymentState.FAILED, Outcome.FAILED)
     if payment.state != PaymentState.PROCESSING:
         Payment.update(state=PaymentState.PROCESSING).where(Payment.id == payment.id).execute()
         Order.update(payment_state=PaymentState.PROCESSING).where(
-            Order.id == order.id, Order.payment_state != PaymentState.PAID
+            Order.id == order.id, Order.payment_state.not_in((PaymentState.PAID, PaymentState.REVIEW))
         ).execute()
         timeline.record(order.merchant, "payment_processing", order=order, actor=source)
     return Outcome.PROCESSING
@@ -337,9 +338,16 @@ def _close(order: Order, payment: Payment, state: PaymentState, outcome: Outcome
     if payment.state == state:
         return outcome
     Payment.update(state=state, next_check_at=None).where(Payment.id == payment.id).execute()
-    Order.update(payment_state=state).where(Order.id == order.id, Order.payment_state.in_(UNSETTLED)).execute()
+    remaining = _awaited(order) or state
+    Order.update(payment_state=remaining).where(Order.id == order.id, Order.payment_state.in_(UNSETTLED)).execute()
     timeline.record(order.merchant, f"payment_{state}", order=order)
     return outcome
+
+
+def _awaited(order: Order) -> PaymentState | None:
+    """What an order still waits for: money that is on its way comes before a page that is open."""
+    states = {payment.state for payment in order.payments}
+    return next((state for state in (PaymentState.PROCESSING, PaymentState.OPEN) if state in states), None)
 
 
 def _set(payment: Payment, state: PaymentState, report: SessionReport, *, paid_at: datetime | None = None) -> None:

@@ -19,18 +19,20 @@ from models import Order, Step, StepAttempt, Unit, Worker
 
 @dataclass(frozen=True)
 class Policy:
-    """How often and how long a step is tried. `lease` is at least twice what one attempt may take."""
+    """How often and how long a step is tried. `limit` is at least twice what one attempt may take."""
 
     base: timedelta
     cap: timedelta
     attempts: int
-    lease: timedelta
+    limit: timedelta
     window: timedelta = timedelta(days=3650)
 
 
-_MAIL = Policy(timedelta(seconds=30), timedelta(hours=6), 40, timedelta(seconds=150), timedelta(hours=72))
+# A worker that dies holds its step for so long; one that lives asks for more time before, up to the step's limit.
+LEASE = timedelta(seconds=30)
+_MAIL = Policy(timedelta(seconds=30), timedelta(hours=6), 40, timedelta(seconds=300), timedelta(hours=72))
 POLICIES = {
-    StepName.CREATE: Policy(timedelta(seconds=1), timedelta(minutes=1), 20, timedelta(seconds=20)),
+    StepName.CREATE: Policy(timedelta(seconds=1), timedelta(minutes=1), 20, timedelta(seconds=30)),
     StepName.DOCUMENT: Policy(timedelta(seconds=5), timedelta(minutes=10), 8, timedelta(seconds=150)),
     StepName.DELIVER_BUYER: _MAIL,
     StepName.DELIVER_RECIPIENT: _MAIL,
@@ -86,6 +88,16 @@ def claim(worker: str, *, order_id: int | None = None) -> Step | None:
                 )
                 return step
             _bury(step, Failure("worker_died", "Every attempt ended with the worker's death."))
+
+
+def extend(step: Step) -> bool:
+    """Ask for more time for a step that is being worked on; False when its limit is reached. Raises LeaseLost."""
+    now = clock.now()
+    if step.started_at is None or now - step.started_at > POLICIES[StepName(step.name)].limit:
+        return False
+    with transaction():
+        _update_held(step, lease_until=now + LEASE)
+    return True
 
 
 def note_sending(step: Step) -> None:
@@ -250,14 +262,13 @@ def _is_due(at: datetime) -> peewee.Expression:
 
 def _take(worker: str, *, order_id: int | None) -> Step | None:
     now = clock.now()
-    due = Step.select(Step.id, Step.name).where(_is_due(now))
+    due = Step.select(Step.id).where(_is_due(now))
     if order_id is not None:
         due = due.where(Step.order == order_id)
     due = due.order_by(Step.not_before, Step.id).limit(1)
     found = (due.for_update(skip_locked=True) if is_postgresql() else due).first()
     if found is None:
         return None
-    lease_until = now + POLICIES[StepName(found.name)].lease
     taken = (
         Step.update(
             state=StepState.RUNNING,
@@ -265,7 +276,7 @@ def _take(worker: str, *, order_id: int | None) -> Step | None:
             attempt=Step.attempt + 1,
             worker=worker,
             started_at=now,
-            lease_until=lease_until,
+            lease_until=now + LEASE,
         )
         .where(Step.id == found.id, _is_due(now))
         .execute()

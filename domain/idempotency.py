@@ -28,12 +28,8 @@ def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Ca
     """
     try:
         with transaction():
-            _claim(merchant, key=key, route=route, fingerprint=fingerprint)
-            record = IdempotencyRecord.get(IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key)
-            if (record.route, record.fingerprint) != (route, fingerprint):
-                raise refusals.IdempotencyConflict("Use a fresh Idempotency-Key for a new request.")
-            if record.status is not None:
-                return Answer(record.status, record.body or "", is_replay=True)
+            if not _claim(merchant, key=key, route=route, fingerprint=fingerprint):
+                return _replay(merchant, key=key, route=route, fingerprint=fingerprint)
             answer = work()
             IdempotencyRecord.update(status=answer.status, body=answer.body).where(
                 IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key
@@ -45,11 +41,17 @@ def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Ca
         raise
 
 
-def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> None:
+def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> bool:
     # A twin with the same key waits here: on PostgreSQL in the index, on SQLite in BEGIN IMMEDIATE.
-    IdempotencyRecord.insert(
-        merchant=merchant, key=key, route=route, fingerprint=fingerprint
-    ).on_conflict_ignore().execute()
+    row = IdempotencyRecord.insert(merchant=merchant, key=key, route=route, fingerprint=fingerprint)
+    return bool(row.on_conflict_ignore().as_rowcount().execute())
+
+
+def _replay(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> Answer:
+    record = IdempotencyRecord.get(IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key)
+    if (record.route, record.fingerprint) != (route, fingerprint):
+        raise refusals.IdempotencyConflict("Use a fresh Idempotency-Key for a new request.")
+    return Answer(record.status or 0, record.body or "", is_replay=True)
 
 
 def _is_lock_timeout(error: peewee.OperationalError) -> bool:

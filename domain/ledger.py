@@ -154,7 +154,7 @@ def _append(
 ) -> Entry:
     _require_transaction()
     till = till or Till()
-    previous = Entry.get_or_none(Entry.voucher == voucher, Entry.seq == voucher.version)
+    previous = Entry.select(Entry.hash).where(Entry.voucher == voucher, Entry.seq == voucher.version).first()
     entry = Entry(
         public_id=new_public_id("txn"),
         voucher=voucher,

@@ -14,7 +14,9 @@ _TWO_DECIMALS = frozenset(
 )
 CURRENCIES = _ZERO_DECIMALS | _TWO_DECIMALS | _THREE_DECIMALS
 _SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
-_TYPED = re.compile(r"(?P<whole>[0-9]{1,3}(?:[ .'][0-9]{3})+|[0-9]{1,12})(?:[.,](?P<part>[0-9]{1,3}))?")
+_PART = r"(?:[.,](?P<part>[0-9]{1,3}))?"
+_PLAIN = re.compile(r"(?P<whole>[0-9]{1,12})" + _PART)
+_GROUPED = re.compile(r"(?P<whole>[1-9][0-9]{0,2}(?:(?P<mark>[ .'])[0-9]{3})(?:(?P=mark)[0-9]{3}){0,3})" + _PART)
 MAX_MINOR = 10**15  # far above any voucher, far below the 63 bits of a column
 
 
@@ -41,10 +43,12 @@ def parse(text: str, currency: str) -> int:
     cleaned = text.replace("\u00a0", " ").replace("\u202f", " ").strip()
     for mark in (_SYMBOLS.get(currency, ""), currency):
         cleaned = cleaned.removeprefix(mark).removesuffix(mark).strip() if mark else cleaned
-    match = _TYPED.fullmatch(cleaned)
+    decimals = exponent(currency)
+    # `1.500` is fifteen hundred, but one and a half where a currency has three decimals.
+    forms = (_PLAIN, _GROUPED) if decimals == 3 else (_GROUPED, _PLAIN)
+    match = forms[0].fullmatch(cleaned) or forms[1].fullmatch(cleaned)
     if match is None:
         raise UnreadableAmount("not_a_number")
-    decimals = exponent(currency)
     part = match["part"] or ""
     if len(part.rstrip("0")) > decimals:
         raise UnreadableAmount("too_precise")

@@ -1,7 +1,12 @@
 """The worker's day: claim what is due, run its effect, write down how it ended."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 
+from database import connected
 from domain import checkout, clock, fulfilment
 from domain.states import StepName
 from effects import document, mail, payment, voucher
@@ -33,7 +38,8 @@ def run_due(worker: str, *, order_id: int | None = None) -> int:
 def perform(step: Step) -> None:
     """Run one claimed step. Whatever happens ends as a state that people can see; nothing is raised."""
     try:
-        EFFECTS[StepName(step.name)](step)
+        with _kept(step):
+            EFFECTS[StepName(step.name)](step)
     except fulfilment.LeaseLost:
         log.warning("lease_lost", step=step.id, name=str(step.name), token=step.token)
     except Exception as error:
@@ -50,6 +56,31 @@ def sweep(worker: str) -> dict[str, int]:
     expired = checkout.expire_unopened(clock.now())
     settled = run_due(worker) if asked.get(checkout.Outcome.SETTLED) else 0
     return {"steps": steps + settled, "payments_asked": sum(asked.values()), "orders_expired": expired}
+
+
+@contextmanager
+def _kept(step: Step) -> Iterator[None]:
+    """Keep the step's lease while its effect runs: a short lease frees a dead worker's step soon."""
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(step, done), name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
+
+
+def _keep(step: Step, done: threading.Event) -> None:
+    while not done.wait(fulfilment.LEASE.total_seconds() / 3):
+        try:
+            with connected():
+                if not fulfilment.extend(step):
+                    return
+        except fulfilment.LeaseLost:
+            return
+        except Exception:
+            log.warning("lease_not_extended", step=step.id, exc_info=True)
 
 
 def _fail(step: Step, error: Exception) -> None:
