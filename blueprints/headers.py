@@ -8,14 +8,14 @@ from effects.outside import here
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
-    " connect-src 'self'; frame-src 'self'; form-action 'self' {pay_page}; frame-ancestors 'none'; base-uri 'none'"
+    " connect-src 'self'; frame-src 'self'; form-action 'self' {pay_pages}; frame-ancestors 'none'; base-uri 'none'"
 )
 
 
 def protect(response: flask.Response) -> flask.Response:
     """Add what is missing of the content policy, sniffing, referrer, framing and transport headers."""
     headers = response.headers
-    headers.setdefault("Content-Security-Policy", _POLICY.format(pay_page=_pay_page()))
+    headers.setdefault("Content-Security-Policy", _POLICY.format(pay_pages=_pay_pages()))
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "strict-origin-when-cross-origin")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
@@ -26,10 +26,8 @@ def protect(response: flask.Response) -> flask.Response:
     return response
 
 
-def _pay_page() -> str:
+def _pay_pages() -> str:
     # A browser applies form-action to the redirect after the form too, and that leads to the payment page.
-    base = here().settings.stripe_base
-    if base is None:
-        return "https://checkout.stripe.com"
-    parts = urlsplit(base)
-    return f"{parts.scheme}://{parts.netloc}"
+    settings = here().settings
+    pages = (settings.public_url, settings.stripe_base or "https://checkout.stripe.com")
+    return " ".join(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, pages))

@@ -1,0 +1,232 @@
+"""Where an order stands, in the words of the person who waits for it. Read from the rows; nothing is guessed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask_babel import gettext as _
+
+from domain import clock, fulfilment
+from domain.states import FINISHED, MAILS, PaymentState, StepName, StepState
+from models import Order, Step, Unit, Voucher, VoucherPdf
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the four steps of an order: `state` is done, now, next, late, held or failed."""
+
+    name: str
+    state: str
+    title: str
+    words: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class UnitStory:
+    """One voucher of the order: where it goes, how far it is, whether its PDF can be downloaded."""
+
+    unit: Unit
+    voucher: Voucher | None
+    has_pdf: bool
+    mail: Step | None
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Its moment is chosen by the buyer and still to come."""
+        due_at = self.unit.deliver_at
+        return due_at is not None and due_at > clock.now() and (self.mail is None or self.mail.state not in FINISHED)
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When the mail server accepted the mail, or None."""
+        return self.mail.finished_at if self.mail is not None and self.mail.state == StepState.DONE else None
+
+    @property
+    def is_undeliverable(self) -> bool:
+        return self.mail is not None and self.mail.state == StepState.DEAD
+
+
+@dataclass(frozen=True)
+class Story:
+    """An order as its buyer sees it. `is_final` ends the polling; `can_pay` offers the payment page again."""
+
+    headline: str
+    title: str
+    words: str
+    stages: tuple[Stage, ...]
+    units: tuple[UnitStory, ...]
+    is_final: bool
+    can_pay: bool
+    is_ready: bool
+
+    @property
+    def done_count(self) -> int:
+        return sum(stage.state == "done" for stage in self.stages)
+
+
+def tell(order: Order, *, has_returned: bool = False, has_turned_back: bool = False) -> Story:
+    """The story of `order` at this moment, in the reader's language.
+
+    `has_returned` and `has_turned_back` say by which door the buyer left the payment page. They choose words and
+    nothing else: what is paid is what the rows say.
+    """
+    steps = fulfilment.current(order.steps)
+    units = _units(order, steps)
+    stages = (_paid(order), _created(order, steps), _printed(order, steps), _sent(order, steps, units))
+    is_ready = order.is_paid and bool(units) and all(unit.has_pdf for unit in units)
+    if order.payment_state == PaymentState.OPEN:
+        headline, title, words = _open_words(has_returned=has_returned, has_turned_back=has_turned_back)
+    else:
+        headline, title, words = _headline(order, stages, is_ready=is_ready)
+    return Story(
+        headline=headline,
+        title=title,
+        words=words,
+        stages=stages,
+        units=units,
+        is_final=_is_final(order, steps),
+        can_pay=order.payment_state in (PaymentState.EXPIRED, PaymentState.FAILED)
+        or (order.payment_state == PaymentState.OPEN and not has_returned),
+        is_ready=is_ready,
+    )
+
+
+def pause(polls: int) -> int:
+    """Seconds until the page asks again after so many questions: 1 s fifteen times, 3 s twenty times, then 15 s."""
+    return 1 if polls < 15 else 3 if polls < 35 else 15
+
+
+def _units(order: Order, steps: list[Step]) -> tuple[UnitStory, ...]:
+    units = list(order.units)
+    vouchers = {voucher.unit_id: voucher for voucher in Voucher.select().where(Voucher.unit.in_(units))}
+    printed = VoucherPdf.select(VoucherPdf.voucher).where(VoucherPdf.voucher.in_(list(vouchers.values())))
+    with_pdf = {pdf.voucher_id for pdf in printed}
+    mails = {step.unit_no: step for step in steps if step.name in MAILS and step.unit_no}
+    return tuple(_unit(unit, vouchers.get(unit.id), with_pdf, mails.get(unit.unit_no)) for unit in units)
+
+
+def _unit(unit: Unit, voucher: Voucher | None, with_pdf: set[int], mail: Step | None) -> UnitStory:
+    return UnitStory(unit, voucher, has_pdf=voucher is not None and voucher.id in with_pdf, mail=mail)
+
+
+def _paid(order: Order) -> Stage:
+    state = order.payment_state
+    if state == PaymentState.PAID:
+        return Stage("paid", "done", _("Paid"), at=order.paid_at)
+    words = {
+        PaymentState.OPEN: ("now", _("Waiting for payment"), ""),
+        PaymentState.PROCESSING: ("now", _("Waiting for your bank"), _("This can take a few days.")),
+        PaymentState.EXPIRED: ("failed", _("Not paid"), _("Nothing was charged.")),
+        PaymentState.FAILED: ("failed", _("Payment declined"), _("Nothing was charged.")),
+        PaymentState.REVIEW: ("held", _("Payment is being checked"), _("The shop looks at it and contacts you.")),
+    }[PaymentState(state)]
+    return Stage("paid", *words)
+
+
+def _created(order: Order, steps: list[Step]) -> Stage:
+    return _stage("created", order, [step for step in steps if step.name == StepName.CREATE], _("Voucher created"))
+
+
+def _printed(order: Order, steps: list[Step]) -> Stage:
+    return _stage(
+        "printed", order, [step for step in steps if step.name == StepName.DOCUMENT], _("PDF made and checked")
+    )
+
+
+def _sent(order: Order, steps: list[Step], units: tuple[UnitStory, ...]) -> Stage:
+    mails = [step for step in steps if step.name in MAILS and step.name != StepName.RECEIPT]
+    waiting = [unit for unit in units if unit.is_scheduled]
+    if order.is_paid and waiting and all(step.state in FINISHED or _is_planned(step) for step in mails):
+        return Stage("sent", "planned", _("E-mail planned"), at=min(unit.unit.deliver_at for unit in waiting))
+    if any(unit.is_undeliverable for unit in units):
+        return Stage("sent", "failed", _("E-mail not delivered"), _("You can download the voucher below."))
+    return _stage("sent", order, mails, _("E-mail sent"))
+
+
+def _is_planned(step: Step) -> bool:
+    return step.state in (StepState.READY, StepState.BLOCKED) and step.not_before > clock.now()
+
+
+def _stage(name: str, order: Order, steps: list[Step], title: str) -> Stage:
+    if not order.is_paid or not steps:
+        return Stage(name, "next", title)
+    if all(step.state in FINISHED for step in steps):
+        return Stage(name, "done", title, at=max(step.finished_at for step in steps if step.finished_at))
+    if any(step.state == StepState.DEAD for step in steps):
+        return Stage(name, "late", title, _("This takes longer than usual. The shop is told and takes care of it."))
+    waiting = [step for step in steps if step.state in (StepState.RETRY_WAIT, StepState.UNKNOWN)]
+    if waiting:
+        return Stage(name, "late", title, _("This takes longer than usual. We keep trying."))
+    is_next = all(step.state == StepState.BLOCKED for step in steps)
+    return Stage(name, "next" if is_next else "now", title)
+
+
+def _headline(order: Order, stages: tuple[Stage, ...], *, is_ready: bool) -> tuple[str, str, str]:
+    """Headline, title of the tab, and a sentence below the headline."""
+    several = len(order.units) > 1
+    if is_ready:
+        ready = _("Thank you – your vouchers are ready") if several else _("Thank you – your voucher is ready")
+        return ready, "✓ " + (_("Your vouchers") if several else _("Your voucher")), _ready_words(stages[-1])
+    if order.is_paid and any(stage.state == "late" for stage in stages):
+        late = _("Paid. Your voucher takes longer than usual.")
+        return late, late, _("We keep trying and e-mail it to you. You need not pay again.")
+    if order.is_paid:
+        making = _("Thank you – your voucher is being made")
+        return making, making, _("It takes a few seconds. You can close this page; the e-mail comes by itself.")
+    return _unpaid_words(order)
+
+
+def _ready_words(sent: Stage) -> str:
+    if sent.state == "done":
+        return _("The e-mail is on its way, too. Everything is on this page as well.")
+    if sent.state == "planned":
+        return _("The e-mail goes out at the time that you chose.")
+    if sent.state == "failed":
+        return _("The e-mail could not be delivered. Download the voucher here and pass it on.")
+    return _("The e-mail goes out in a moment. You can download the voucher already.")
+
+
+def _open_words(*, has_returned: bool, has_turned_back: bool) -> tuple[str, str, str]:
+    if has_returned:
+        asking = _("We are confirming your payment")
+        return asking, asking, _("This takes a few seconds. You need not do anything.")
+    if has_turned_back:
+        not_yet = _("Not paid yet")
+        return not_yet, not_yet, _("Nothing was charged. Your order is kept.")
+    waiting = _("Waiting for your payment")
+    return waiting, waiting, _("This page notices by itself when it is paid.")
+
+
+def _unpaid_words(order: Order) -> tuple[str, str, str]:
+    state = order.payment_state
+    if state == PaymentState.PROCESSING:
+        bank = _("We are waiting for your bank")
+        return bank, bank, _("You can close this page. We e-mail you as soon as the money has arrived.")
+    if state == PaymentState.REVIEW:
+        held = _("Your payment is being checked")
+        return (
+            held,
+            held,
+            _("Something about it was unexpected. The shop looks at it and contacts you. Do not pay again."),
+        )
+    not_yet = _("Not paid yet")
+    if state == PaymentState.FAILED:
+        return (
+            _("The payment was declined"),
+            not_yet,
+            _("Nothing was charged. Your order is kept: pay again in another way."),
+        )
+    if state == PaymentState.EXPIRED:
+        return (
+            _("The payment page has closed"),
+            not_yet,
+            _("Nothing was charged. Your order is kept; you can start again."),
+        )
+    return not_yet, not_yet, _("Nothing was charged. Your order is kept.")
+
+
+def _is_final(order: Order, steps: list[Step]) -> bool:
+    if not order.is_paid:
+        return order.payment_state in (PaymentState.EXPIRED, PaymentState.FAILED, PaymentState.REVIEW)
+    open_steps = [step for step in steps if step.state not in (*FINISHED, StepState.DEAD)]
+    return bool(steps) and all(step.name in MAILS and _is_planned(step) for step in open_steps)

@@ -1,0 +1,1 @@
+"""The tests: folders mirror the floors, journeys use nothing but real parts."""
