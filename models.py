@@ -250,6 +250,7 @@ class Payment(Table):
             (("order", "attempt"), True),
             (("account", "session_id"), True),
             (("state", "next_check_at"), False),
+            (("payment_intent_id",), False),
         )
 
 

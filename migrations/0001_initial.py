@@ -68,6 +68,7 @@ CREATE TABLE orders (
   CHECK ((payment_state = 'paid') = (paid_at IS NOT NULL)),
   UNIQUE (merchant_id, number), UNIQUE (merchant_id, place_key));
 CREATE INDEX orders_by_time ON orders (merchant_id, created_at);
+CREATE INDEX orders_by_state ON orders (merchant_id, payment_state);
 
 CREATE TABLE units (
   id {id}, order_id BIGINT NOT NULL REFERENCES orders (id), unit_no INTEGER NOT NULL CHECK (unit_no > 0),
@@ -91,6 +92,7 @@ CREATE TABLE payments (
   CHECK ((state = 'paid') = (paid_at IS NOT NULL)),
   UNIQUE (order_id, attempt), UNIQUE (account, session_id));
 CREATE INDEX payments_to_check ON payments (state, next_check_at);
+CREATE INDEX payments_by_intent ON payments (payment_intent_id);
 
 CREATE TABLE vouchers (
   id {id}, public_id TEXT NOT NULL UNIQUE, merchant_id BIGINT NOT NULL REFERENCES merchants (id),
