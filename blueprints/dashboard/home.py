@@ -1,0 +1,110 @@
+"""The first page after the log-in: what needs a person, whether everything runs, what was sold today."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Any
+
+import peewee
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from blueprints import htmx
+from blueprints.dashboard import desk, listing
+from blueprints.dashboard.desk import blueprint
+from domain import clock, fulfilment
+from domain.states import MAILS, StepState
+from models import Merchant, Order, Step, StripeEvent, Voucher, Worker
+
+# A worker beats every few seconds; after this long it is called silent.
+SILENT_AFTER = timedelta(seconds=60)
+SLOW_AFTER, STUCK_AFTER = timedelta(seconds=60), timedelta(minutes=5)
+_LATEST = 10
+_MOST_URGENT = 3
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One line of the health report."""
+
+    name: str
+    tone: str
+    words: str
+
+
+@blueprint.get("")
+def home() -> ResponseReturnValue:
+    """The page that may stay open all day."""
+    merchant, now = desk.merchant(), clock.now()
+    return htmx.respond(
+        "dashboard/home.html",
+        "dashboard/_home.html",
+        urgent=listing.most_urgent(merchant, limit=_MOST_URGENT, at=now),
+        counts=listing.counts(merchant),
+        latest=listing.orders(merchant, listing.Wanted(rows=_LATEST), at=now).rows,
+        signs=_signs(merchant, now),
+        figures=_figures(merchant, now),
+        now=now,
+    )
+
+
+def _signs(merchant: Merchant, now: datetime) -> list[Sign]:
+    return [_worker_sign(now), _waiting_sign(now), _stopped_sign(merchant), _stripe_sign(merchant)]
+
+
+def _worker_sign(now: datetime) -> Sign:
+    worker, name = Worker.latest(), _("Worker")
+    if worker is None:
+        return Sign(name, "bad", _("has not run yet: start it, and everything that waits goes out"))
+    if now - worker.seen_at > SILENT_AFTER:
+        silent = _("silent since %(time)s: orders are safe and wait for it", time=desk.when(worker.seen_at))
+        return Sign(name, "bad", silent)
+    return Sign(name, "ok", _("running, seen %(ago)s", ago=desk.ago(worker.seen_at)))
+
+
+def _waiting_sign(now: datetime) -> Sign:
+    since, name = fulfilment.oldest_due_at(now), _("Queue")
+    if since is None or now - since < timedelta(seconds=5):
+        return Sign(name, "ok", _("nothing waits"))
+    tone = "bad" if now - since > STUCK_AFTER else "warn" if now - since > SLOW_AFTER else "ok"
+    return Sign(name, tone, _("the oldest piece of work is due since %(time)s", time=desk.when(since)))
+
+
+def _stopped_sign(merchant: Merchant) -> Sign:
+    count, name = listing.needs_a_person(merchant), _("Stopped")
+    if count == 0:
+        return Sign(name, "ok", _("no step needs a person"))
+    return Sign(name, "bad", ngettext("%(num)d step needs a person", "%(num)d steps need a person", count))
+
+
+def _stripe_sign(merchant: Merchant) -> Sign:
+    received = StripeEvent.select().where(StripeEvent.account == merchant.stripe_account)
+    last = received.order_by(StripeEvent.id.desc()).first()
+    if last is None:
+        return Sign(_("Stripe"), "idle", _("no message yet"))
+    return Sign(_("Stripe"), "ok", _("last message %(ago)s", ago=desk.ago(last.received_at)))
+
+
+def _figures(merchant: Merchant, now: datetime) -> dict[str, Any]:
+    midnight = now.astimezone(clock.zone(merchant.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    # A payment follows its order within days; the second bound lets the index on the creation do the work.
+    today = merchant.orders.where(Order.paid_at >= midnight, Order.created_at >= midnight - timedelta(days=14))
+    sums = today.select(peewee.fn.COALESCE(peewee.fn.SUM(Order.total_minor), 0), peewee.fn.COUNT(Order.id))
+    sold_minor, count = sums.tuples().get()
+    outstanding = merchant.vouchers.select(peewee.fn.COALESCE(peewee.fn.SUM(Voucher.balance_minor), 0)).scalar()
+    seconds = _seconds_to_mail(today)
+    return {"sold_minor": int(sold_minor), "orders": count, "owed_minor": int(outstanding), "seconds": seconds}
+
+
+def _seconds_to_mail(paid: peewee.ModelSelect) -> float | None:
+    sent = (
+        Step.select(Step, Order)
+        .join(Order)
+        .where(
+            Step.order.in_(paid.select(Order.id)), Step.name.in_(MAILS), Step.state == StepState.DONE, Step.epoch == 1
+        )
+    )
+    latest = sent.order_by(Step.id.desc()).limit(100)
+    gaps = [(step.finished_at - step.order.paid_at).total_seconds() for step in latest]
+    return round(median(gaps), 1) if gaps else None

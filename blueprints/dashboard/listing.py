@@ -1,0 +1,204 @@
+"""What the two lists show: views, search and pages, each list in a fixed number of queries."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import peewee
+
+from blueprints.dashboard import tracks
+from database import is_postgresql
+from domain import codes
+from domain.states import FINISHED, UNSETTLED, PaymentState, StepState
+from models import Merchant, Order, Payment, Step, Unit, Voucher
+
+PAGE = 50
+# Beyond this many rows on one page a person searches; older ones follow on the next page.
+MOST_ROWS = 500
+LONGEST_SEARCH = 100
+VIEWS = ("all", "needs_you", "in_progress", "done")
+_ACTIVE = tuple(state for state in StepState if state not in FINISHED)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the address bar asks for: view, search text, how many rows, and the order after which they begin."""
+
+    view: str = "all"
+    text: str = ""
+    rows: int = PAGE
+    before: str = ""
+
+    @classmethod
+    def read(cls, arguments: Mapping[str, str]) -> "Wanted":
+        """From the query of a URL; whatever makes no sense becomes the default."""
+        view = arguments.get("view", "all")
+        rows = arguments.get("rows", "")
+        return cls(
+            view=view if view in VIEWS else "all",
+            text=_clean(arguments.get("q", "")),
+            rows=min(max(int(rows), PAGE), MOST_ROWS) if rows.isascii() and rows.isdigit() and len(rows) < 5 else PAGE,
+            before=_clean(arguments.get("before", "")),
+        )
+
+    def query(self, **changes: str | int) -> dict[str, str | int]:
+        """The query of a URL that asks for this, changed; defaults are left out."""
+        plain = {"view": "all", "q": "", "rows": PAGE, "before": ""}
+        values = {"view": self.view, "q": self.text, "rows": self.rows, "before": self.before} | changes
+        return {name: value for name, value in values.items() if value != plain[name]}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One order in the list."""
+
+    standing: tracks.Standing
+    units: Sequence[Unit]
+
+    @property
+    def order(self) -> Order:
+        return self.standing.order
+
+    @property
+    def recipients(self) -> list[str]:
+        return [unit.recipient_name or unit.recipient_email for unit in self.units if unit.recipient_email]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The rows of a page and whether more follow."""
+
+    rows: Sequence[Row]
+    has_more: bool
+
+
+def orders(merchant: Merchant, wanted: Wanted, *, at: datetime) -> Page:
+    """The newest orders of a view that match the search, in four queries however many they are."""
+    query = merchant.orders.where(_in_view(merchant, wanted.view))
+    if wanted.text:
+        query = query.where(_matches(merchant, wanted.text))
+    earlier = merchant.orders.where(Order.number == wanted.before).first() if wanted.before else None
+    if earlier is not None:
+        query = query.where(_is_before(earlier))
+    found = list(query.order_by(Order.created_at.desc(), Order.id.desc()).limit(wanted.rows + 1))
+    return Page(rows_of(found[: wanted.rows], at=at), has_more=len(found) > wanted.rows)
+
+
+def most_urgent(merchant: Merchant, *, limit: int, at: datetime) -> list[Row]:
+    """The orders that wait longest for a person."""
+    query = merchant.orders.where(_in_view(merchant, "needs_you")).order_by(Order.created_at, Order.id)
+    return rows_of(list(query.limit(limit)), at=at)
+
+
+def counts(merchant: Merchant) -> dict[str, int]:
+    """How many orders each view holds."""
+    by_state = dict(
+        merchant.orders.select(Order.payment_state, peewee.fn.COUNT(Order.id)).group_by(Order.payment_state).tuples()
+    )
+    needing, moving = (merchant.orders.where(_in_view(merchant, view)).count() for view in ("needs_you", "in_progress"))
+    paid_and_open = merchant.orders.where(
+        Order.payment_state == PaymentState.PAID, Order.id.in_(_with_steps(merchant, _ACTIVE))
+    ).count()
+    done = by_state.get(PaymentState.PAID, 0) - paid_and_open
+    return {"all": sum(by_state.values()), "needs_you": needing, "in_progress": moving, "done": done}
+
+
+def rows_of(found: Sequence[Order], *, at: datetime) -> list[Row]:
+    """The given orders with everything that a row shows."""
+    keys = [order.id for order in found]
+    units = _by_order(Unit.select().where(Unit.order.in_(keys)).order_by(Unit.unit_no))
+    steps = _by_order(Step.select().where(Step.order.in_(keys)))
+    payments = _by_order(Payment.select().where(Payment.order.in_(keys)).order_by(Payment.attempt))
+    return [
+        Row(
+            tracks.standing(
+                order, payment=next(reversed(payments.get(order.id, [])), None), steps=steps.get(order.id, []), at=at
+            ),
+            units.get(order.id, []),
+        )
+        for order in found
+    ]
+
+
+def vouchers(merchant: Merchant, wanted: Wanted) -> tuple[list[Voucher], bool]:
+    """The newest vouchers that match the search, with unit and order loaded, and whether more follow."""
+    query = (
+        merchant.vouchers.select(Voucher, Unit, Order)
+        .join(Unit, peewee.JOIN.LEFT_OUTER)
+        .join(Order, peewee.JOIN.LEFT_OUTER)
+    )
+    if wanted.text:
+        fields = (Unit.recipient_name, Unit.recipient_email, Order.buyer_name, Order.buyer_email, Order.number)
+        query = query.where(_contains(fields, wanted.text) | _has_last4(wanted.text))
+    earlier = merchant.vouchers.where(Voucher.public_id == wanted.before).first() if wanted.before else None
+    if earlier is not None:
+        query = query.where(Voucher.id < earlier.id)
+    found = list(query.order_by(Voucher.created_at.desc(), Voucher.id.desc()).limit(wanted.rows + 1))
+    return found[: wanted.rows], len(found) > wanted.rows
+
+
+def needs_a_person(merchant: Merchant) -> int:
+    """How many steps of this merchant have stopped and wait for somebody."""
+    return Step.select().join(Order).where(Order.merchant == merchant, Step.state == StepState.DEAD).count()
+
+
+def _in_view(merchant: Merchant, view: str) -> peewee.Expression:
+    needs_you = (Order.payment_state == PaymentState.REVIEW) | Order.id.in_(_with_steps(merchant, [StepState.DEAD]))
+    is_open = Order.id.in_(_with_steps(merchant, _ACTIVE))
+    if view == "needs_you":
+        return needs_you
+    if view == "in_progress":
+        return (Order.payment_state.in_(UNSETTLED) | is_open) & ~needs_you
+    if view == "done":
+        return (Order.payment_state == PaymentState.PAID) & ~is_open
+    return Order.merchant == merchant
+
+
+def _with_steps(merchant: Merchant, states: Iterable[StepState]) -> peewee.ModelSelect:
+    of_merchant = Step.select(Step.order).join(Order).where(Order.merchant == merchant)
+    return of_merchant.where(Step.state.in_(list(states)))
+
+
+def _is_before(earlier: Order) -> peewee.Expression:
+    is_same_moment = (Order.created_at == earlier.created_at) & (Order.id < earlier.id)
+    return (Order.created_at < earlier.created_at) | is_same_moment
+
+
+def _matches(merchant: Merchant, text: str) -> peewee.Expression:
+    at_stripe = Payment.select(Payment.order).where(
+        Payment.merchant == merchant, (Payment.session_id == text) | (Payment.payment_intent_id == text)
+    )
+    if text.startswith(("cs_", "pi_")):
+        return Order.id.in_(at_stripe)
+    of_units = Unit.select(Unit.order).join(Order).where(Order.merchant == merchant)
+    to_recipients = of_units.where(_contains((Unit.recipient_name, Unit.recipient_email), text))
+    by_code = Unit.select(Unit.order).join(Voucher).where(Voucher.merchant == merchant, _has_last4(text))
+    in_order = _contains((Order.number, Order.buyer_name, Order.buyer_email), text)
+    return in_order | Order.id.in_(to_recipients) | Order.id.in_(by_code)
+
+
+def _contains(fields: Sequence[peewee.Field], text: str) -> peewee.Expression:
+    # `contains` escapes % and _. SQLite folds the case of ASCII alone, so there an umlaut is tried both ways.
+    forms = {text} if text.isascii() or is_postgresql() else {text, text.lower(), text.upper(), text.title()}
+    found = [field.contains(form) for field in fields for form in sorted(forms)]
+    matches = found[0]
+    for each in found[1:]:
+        matches |= each
+    return matches
+
+
+def _has_last4(text: str) -> peewee.Expression:
+    ending = codes.normalise(text)
+    return Voucher.code_last4 == (ending if len(ending) == 4 else "")
+
+
+def _by_order(query: peewee.ModelSelect) -> dict[int, list]:
+    grouped: dict[int, list] = {}
+    for record in query:
+        grouped.setdefault(record.order_id, []).append(record)
+    return grouped
+
+
+def _clean(text: str) -> str:
+    # PostgreSQL refuses NUL in any text.
+    return text.replace("\0", "").strip()[:LONGEST_SEARCH]

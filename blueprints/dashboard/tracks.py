@@ -1,0 +1,185 @@
+"""The three tracks of an order, Payment → Voucher → Delivery, worked out from its payment and its steps. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from blueprints.dashboard import wording
+from domain import fulfilment
+from domain.states import MAILS, RETRYABLE, UNSETTLED, PaymentState, StepName, StepState
+from models import Order, Payment, Step
+
+# Which word of several steps is the track's, worst first.
+_VOUCHER_RANK = ("failed", "retrying", "creating", "stopped", "created")
+_DELIVERY_RANK = ("failed", "bounced", "retrying", "sending", "queued", "none", "scheduled", "stopped", "sent")
+_VOUCHER_KEYS = {
+    StepState.DEAD: "failed",
+    StepState.RETRY_WAIT: "retrying",
+    StepState.UNKNOWN: "retrying",
+    StepState.SKIPPED: "stopped",
+    StepState.DONE: "created",
+}
+
+
+@dataclass(frozen=True)
+class Track:
+    """One of the three: its word's key, and the step that decided it (None for the payment)."""
+
+    name: str
+    key: str
+    step: Step | None = None
+    done_at: datetime | None = None
+
+    @property
+    def status(self) -> wording.Status:
+        return wording.TRACKS[self.name][self.key]
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When something happens by itself: the next try, or the day that the buyer chose."""
+        return self.step.not_before if self.step is not None and self.key in ("retrying", "scheduled") else None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an order stands at `at`: its tracks, the worst of them, and the one thing a person could usefully do."""
+
+    order: Order
+    payment_record: Payment | None
+    steps: Sequence[Step]
+    at: datetime
+
+    @property
+    def payment(self) -> Track:
+        return Track("payment", str(self.order.payment_state), done_at=self.order.paid_at)
+
+    @property
+    def voucher(self) -> Track:
+        if not self.order.is_paid:
+            return Track("voucher", "none")
+        making = [(_VOUCHER_KEYS.get(StepState(step.state), "creating"), step) for step in self.making_steps]
+        return _worst("voucher", making, _VOUCHER_RANK, otherwise="creating")
+
+    @property
+    def delivery(self) -> Track:
+        if not self.order.is_paid:
+            return Track("delivery", "none")
+        mailing = [(_mail_key(step, self.at), step) for step in self.mail_steps]
+        return _worst("delivery", mailing, _DELIVERY_RANK, otherwise="none")
+
+    @property
+    def tracks(self) -> tuple[Track, Track, Track]:
+        return self.payment, self.voucher, self.delivery
+
+    @property
+    def making_steps(self) -> list[Step]:
+        return [step for step in self.steps if step.name not in MAILS]
+
+    @property
+    def mail_steps(self) -> list[Step]:
+        return [step for step in self.steps if step.name in MAILS]
+
+    @property
+    def headline_key(self) -> str:
+        keys = {self.voucher.key, self.delivery.key}
+        if self.order.payment_state == PaymentState.REVIEW or keys & {"failed", "bounced"}:
+            return "needs_you"
+        if "retrying" in keys:
+            return "retrying"
+        if not self.order.is_paid:
+            return _UNPAID_HEADLINES[PaymentState(self.order.payment_state)]
+        if "creating" in keys or keys & {"none", "queued", "sending"}:
+            return "in_progress"
+        return "scheduled" if "scheduled" in keys else "done"
+
+    @property
+    def headline(self) -> wording.Status:
+        return wording.HEADLINES[self.headline_key]
+
+    @property
+    def stuck_steps(self) -> list[Step]:
+        """What a person may try again, dead steps first."""
+        stuck = [step for step in self.steps if step.state in RETRYABLE]
+        return sorted(stuck, key=lambda step: (step.state != StepState.DEAD, step.id))
+
+    @property
+    def can_check_payment(self) -> bool:
+        """True when Stripe knows a session of an order that has not been paid: asking never charges."""
+        record = self.payment_record
+        is_undecided = self.order.payment_state in (*UNSETTLED, PaymentState.EXPIRED, PaymentState.FAILED)
+        return is_undecided and record is not None and record.session_id is not None
+
+    @property
+    def poll_seconds(self) -> int | None:
+        """How soon the page should look again: 1 while anything moves, 5 while a try waits, None at rest."""
+        if any(_is_moving(step, self.at) for step in self.steps) or (self.order.is_paid and not self.steps):
+            return 1
+        if self.order.payment_state in UNSETTLED:
+            asked_at = self.payment_record.asked_at if self.payment_record is not None else None
+            just_returned = asked_at is not None and (self.at - asked_at).total_seconds() < _JUST_RETURNED_SECONDS
+            return 1 if just_returned else 5
+        waits = (StepState.RETRY_WAIT, StepState.UNKNOWN)
+        return 5 if any(step.state in waits for step in self.steps) else None
+
+
+_JUST_RETURNED_SECONDS = 30
+_UNPAID_HEADLINES = {
+    PaymentState.OPEN: "waiting",
+    PaymentState.PROCESSING: "in_progress",
+    PaymentState.EXPIRED: "closed",
+    PaymentState.FAILED: "closed",
+}
+
+
+def standing(order: Order, *, payment: Payment | None, steps: Iterable[Step], at: datetime) -> Standing:
+    """Where `order` stands at the moment `at`; `payment` is its newest attempt, `steps` all of its steps."""
+    return Standing(order, payment, fulfilment.current(steps), at)
+
+
+def step_status(step: Step, at: datetime) -> wording.Status:
+    """One step in words; a mail that is done was accepted by a mail server, no more."""
+    if step.state in (StepState.READY, StepState.BLOCKED) and step.not_before > at:
+        return wording.STEPS["scheduled"]
+    if step.state == StepState.DONE and step.name in MAILS:
+        return wording.STEPS["sent"]
+    return wording.STEPS[str(step.state)]
+
+
+def attempts_allowed(step: Step) -> int:
+    """How often a step is tried before it asks for a person."""
+    return fulfilment.POLICIES[StepName(step.name)].attempts
+
+
+def _worst(name: str, keyed: list[tuple[str, Step]], rank: Sequence[str], *, otherwise: str) -> Track:
+    if not keyed:
+        return Track(name, otherwise)
+    key, step = min(keyed, key=lambda pair: (rank.index(pair[0]), pair[1].not_before))
+    finished = [each.finished_at for _, each in keyed if each.finished_at is not None]
+    is_over = all(each.state == StepState.DONE for _, each in keyed)
+    return Track(name, key, step, max(finished) if is_over and finished else None)
+
+
+def _mail_key(step: Step, at: datetime) -> str:
+    state = StepState(step.state)
+    if state == StepState.DEAD:
+        return "bounced" if step.error_code == "bad_address" else "failed"
+    if state in (StepState.READY, StepState.BLOCKED) and step.not_before > at:
+        return "scheduled"
+    return _MAIL_KEYS[state]
+
+
+_MAIL_KEYS = {
+    StepState.BLOCKED: "none",
+    StepState.READY: "queued",
+    StepState.RUNNING: "sending",
+    StepState.RETRY_WAIT: "retrying",
+    StepState.UNKNOWN: "retrying",
+    StepState.SKIPPED: "stopped",
+    StepState.DONE: "sent",
+}
+
+
+def _is_moving(step: Step, at: datetime) -> bool:
+    if step.state in (StepState.RETRY_WAIT, StepState.UNKNOWN):
+        return step.not_before <= at
+    return step.state == StepState.RUNNING or (step.state == StepState.READY and step.not_before <= at)
