@@ -40,6 +40,7 @@ def create_app(settings: config.Settings | None = None) -> flask.Flask:
 
 
 def _flask_config(settings: config.Settings) -> dict[str, object]:
+    is_redis = settings.queue_url.startswith("redis")
     is_https = settings.public_url.startswith("https://")
     return {
         "SECRET_KEY": settings.session_key,
@@ -54,7 +55,11 @@ def _flask_config(settings: config.Settings) -> dict[str, object]:
         "MAX_FORM_PARTS": 500,
         "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session; a merchant's tab stays open for days
-        "RATELIMIT_STORAGE_URI": settings.queue_url if settings.queue_url.startswith("redis") else "memory://",
+        "RATELIMIT_STORAGE_URI": settings.queue_url if is_redis else "memory://",
+        "RATELIMIT_STORAGE_OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} if is_redis else {},
+        # Redis away must not take the shop with it: limits are then counted in the process.
+        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
+        "RATELIMIT_SWALLOW_ERRORS": True,
         # A name that is not ours in the Host header is refused, so that no link can be made to follow it.
         "TRUSTED_HOSTS": [urlsplit(settings.public_url).hostname, "127.0.0.1", "localhost"] if is_https else None,
     }

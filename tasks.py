@@ -12,6 +12,7 @@ from typing import Any
 
 import flask
 import huey
+import redis
 import structlog
 from huey.registry import Message
 from huey.serializer import Serializer
@@ -83,7 +84,11 @@ def _queue(url: str) -> huey.Huey:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return huey.SqliteHuey("vouchsafe", filename=path, fsync=True, timeout=10, **options)
     if scheme in ("redis", "rediss", "valkey"):
-        return huey.PriorityRedisExpireHuey("vouchsafe", url=url.replace("valkey:", "redis:", 1), **options)
+        # A kick waits for Redis inside of a web request, so not for long; the consumer's own reads last a second.
+        pool = redis.ConnectionPool.from_url(
+            url.replace("valkey:", "redis:", 1), socket_connect_timeout=2, socket_timeout=5
+        )
+        return huey.PriorityRedisExpireHuey("vouchsafe", connection_pool=pool, **options)
     if scheme in ("postgresql", "postgres"):
         return huey.PostgresHuey("vouchsafe", dsn=url, **options)
     raise ValueError(f"QUEUE_URL must start with sqlite:///, redis:// or postgresql://, not {scheme!r}")

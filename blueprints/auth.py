@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.urls import iri_to_uri
 
-from blueprints import htmx
+from blueprints import htmx, limits
 from database import transaction
 from domain import clock
 from gateways import passwords
@@ -45,6 +45,8 @@ def login() -> ResponseReturnValue:
 
 
 @blueprint.post("/login")
+@limits.limiter.limit("30 per minute")
+@limits.limiter.limit("10 per minute", key_func=lambda: request.form.get("email", "").strip().lower())
 def sign_in() -> ResponseReturnValue:
     """Check e-mail and password; whatever is wrong, the answer is the same."""
     user = _user_by_email(request.form.get("email", ""))

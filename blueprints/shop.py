@@ -83,7 +83,7 @@ def draft() -> ResponseReturnValue:
 
 
 @blueprint.post("/s/<shop>/orders")
-@limits.limiter.limit("30 per minute")
+@limits.limiter.limit("120 per minute")
 def place_order() -> ResponseReturnValue:
     """Write the order down and lead on to the payment page; 422 with every entry kept when something is wrong."""
     _refuse_while_closed()

@@ -108,6 +108,7 @@ def app(settings: config.Settings, press: Press) -> Iterator[flask.Flask]:
     made.extensions["outside"] = dataclasses.replace(made.extensions["outside"], press=press)
     with made.app_context(), database.db.connection_context():
         yield made
+    made.extensions["huey"].storage.close()
     database.db.obj.close_all()
 
 
