@@ -63,7 +63,7 @@ def fresh(row: _T) -> _T:
 
 
 def at_once(calls: list[Callable[[], _T]]) -> list[_T | Exception]:
-    """Every call in a thread and on a connection of its own, let go together; the answers in order, or what they raised."""
+    """Every call in a thread and on a connection of its own, let go together; their answers, or what they raised."""
     together = threading.Barrier(len(calls))
 
     def run(call: Callable[[], _T]) -> _T | Exception:
