@@ -1,6 +1,7 @@
 """create_app(): settings, database, extensions, blueprints, error pages, commands. Wiring only, no logic."""
 
 import secrets
+import sys
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -49,13 +50,13 @@ def _flask_config(settings: config.Settings) -> dict[str, object]:
         "SESSION_COOKIE_SECURE": is_https,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_HTTPONLY": True,
-        "PERMANENT_SESSION_LIFETIME": timedelta(hours=12),
+        "PERMANENT_SESSION_LIFETIME": auth.LONGEST_SESSION,
         "MAX_CONTENT_LENGTH": limits.BODY_OF_FORM,
         "MAX_FORM_MEMORY_SIZE": limits.BODY_OF_FORM,
         "MAX_FORM_PARTS": 500,
         "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session; a merchant's tab stays open for days
-        "RATELIMIT_STORAGE_URI": settings.queue_url if is_redis else "memory://",
+        "RATELIMIT_STORAGE_URI": settings.queue_url if is_redis else "windows://",
         "RATELIMIT_STORAGE_OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} if is_redis else {},
         # Redis away must not take the shop with it: limits are then counted in the process.
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
@@ -114,11 +115,5 @@ def _configure_log() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=_stderr()),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
-
-
-def _stderr() -> object:
-    import sys
-
-    return sys.stderr

@@ -21,7 +21,7 @@ from peewee import (
 
 from database import MomentField, db
 from domain import clock
-from domain.states import PaymentState, Role, TaxClass, VoucherStatus, VoucherType
+from domain.states import MAILS, EntryKind, PaymentState, Role, StepState, TaxClass, VoucherStatus, VoucherType
 
 
 def _table_name(model: type[peewee.Model]) -> str:
@@ -62,6 +62,14 @@ class Merchant(Table):
     is_open = BooleanField(default=True)
     order_count = IntegerField(default=0)
     created_at = MomentField(default=clock.now)
+
+    @property
+    def address_lines(self) -> tuple[str, ...]:
+        return tuple(line for line in self.address.splitlines() if line.strip())
+
+    @property
+    def contact(self) -> tuple[str, ...]:
+        return tuple(way for way in (self.phone, self.email, self.website) if way)
 
     @property
     def orders(self) -> "peewee.ModelSelect[Order]":
@@ -183,6 +191,10 @@ class Order(Table):
         return Payment.select().where(Payment.order == self).order_by(Payment.attempt)
 
     @property
+    def latest_payment(self) -> "Payment | None":
+        return Payment.select().where(Payment.order == self).order_by(Payment.attempt.desc()).first()
+
+    @property
     def timeline(self) -> "peewee.ModelSelect[TimelineEntry]":
         return TimelineEntry.select().where(TimelineEntry.order == self).order_by(TimelineEntry.id.desc())
 
@@ -287,6 +299,10 @@ class Voucher(Table):
         return Entry.select().where(Entry.voucher == self).order_by(Entry.seq.desc())
 
     @property
+    def issue(self) -> "Entry":
+        return Entry.get(Entry.voucher == self, Entry.kind == EntryKind.ISSUE)
+
+    @property
     def available_minor(self) -> int:
         return self.balance_minor - self.held_minor
 
@@ -372,6 +388,18 @@ class Step(Table):
 
     class Meta:
         indexes = ((("order", "unit_no", "name", "epoch"), True), (("state", "not_before"), False))
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.get(Unit.order == self.order_id, Unit.unit_no == self.unit_no)
+
+    @property
+    def is_mail(self) -> bool:
+        return self.name in MAILS
+
+    def is_planned(self, at: datetime) -> bool:
+        """Its moment was chosen and is still to come."""
+        return self.state in (StepState.READY, StepState.BLOCKED) and self.not_before > at
 
 
 class StepAttempt(Table):

@@ -100,7 +100,10 @@ def ask_to_sign_in() -> ResponseReturnValue:
 def _form(*, status: int, email: str = "", error: str = "") -> ResponseReturnValue:
     wanted = request.values.get("next", "")
     context = {"has_session": True, "email": email, "error": error, "next": wanted if _is_own_page(wanted) else ""}
-    return make_response(render_template("auth/login.html", **context), status)
+    response = make_response(render_template("auth/login.html", **context), status)
+    # It carries a token of this visitor's session and, after a slip, the address that was typed.
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _user_by_email(typed: str) -> User | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import peewee
 import structlog
 from flask import Flask, Response, current_app, g, make_response, render_template, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -36,14 +37,16 @@ def answer_api_with(app: Flask, answer: ApiAnswer) -> None:
 
 
 def reference() -> str:
-    """The id of this request: eight hex digits that a visitor can read out and a log line carries."""
+    """The id of this request, sixteen hex digits: a visitor can read it out, and every log line carries it."""
     if "request_id" not in g:
-        g.request_id = secrets.token_hex(4)
+        g.request_id = secrets.token_hex(8)
     return str(g.request_id)
 
 
 def page(status: int, *, detail: str = "", retry_after: int | None = None) -> Response:
     """The error page of one status. It reads no database and no session, so it works when little else does."""
+    if request_ctx.url_adapter is None:
+        return _to_foreign_name()
     template_words = status if status in WORDED else (500 if status >= 500 else 400)
     body = render_template(
         "errors/page.html", status=template_words, detail=detail, reference=reference(), retry_after=retry_after
@@ -53,6 +56,16 @@ def page(status: int, *, detail: str = "", retry_after: int | None = None) -> Re
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
+
+
+def _to_foreign_name() -> Response:
+    """The answer to a Host header that is not ours or not a name at all. Nothing can be linked to from there."""
+    return Response(
+        "This server does not answer to that name.\n",
+        status=400,
+        mimetype="text/plain",
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 def _refused(error: refusals.Refusal) -> BaseResponse:
@@ -77,13 +90,18 @@ def _database_away(error: peewee.PeeweeException) -> BaseResponse:
     # Busy or away is a matter of seconds; anything else that a database reports is our mistake.
     if not isinstance(error, peewee.OperationalError | peewee.InterfaceError):
         return _mistake(error)
-    log.error("database_unreachable", reference=reference(), path=request.path, exc_info=error)
+    log.error("database_unreachable", reference=reference(), route=_route(), exc_info=error)
     return _for_api(error) or page(503, retry_after=5)
 
 
 def _mistake(error: Exception) -> BaseResponse:
-    log.error("request_failed", reference=reference(), path=request.path, exc_info=error)
+    log.error("request_failed", reference=reference(), route=_route(), exc_info=error)
     return _for_api(error) or page(500)
+
+
+def _route() -> str:
+    # Never the path itself: in `/o/<token>` and `/v/<token>` it opens an order or a voucher to whoever reads the log.
+    return f"{request.method} {request.url_rule}" if request.url_rule else request.method
 
 
 def _for_api(error: Exception) -> BaseResponse | None:

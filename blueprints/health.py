@@ -10,8 +10,6 @@ from domain import clock, fulfilment
 from models import Worker
 
 blueprint = flask.Blueprint("health", __name__)
-HEARTBEAT_LIMIT = timedelta(seconds=60)
-DUE_LIMIT = timedelta(minutes=5)
 
 
 @blueprint.get("/healthz")
@@ -43,12 +41,15 @@ def _worker() -> dict[str, object]:
     if latest is None:
         return {"ok": False, "what_to_do": "start a worker: flask worker"}
     age = clock.now() - latest.seen_at
-    answer: dict[str, object] = {"ok": age <= HEARTBEAT_LIMIT, "seen_seconds_ago": round(age.total_seconds())}
+    answer: dict[str, object] = {"ok": age <= fulfilment.SILENT_AFTER, "seen_seconds_ago": round(age.total_seconds())}
     return answer if answer["ok"] else answer | {"what_to_do": "the worker stopped; start it again: flask worker"}
 
 
 def _steps() -> dict[str, object]:
     oldest = fulfilment.oldest_due_at(clock.now())
     waits = (clock.now() - oldest) if oldest else timedelta()
-    answer: dict[str, object] = {"ok": waits <= DUE_LIMIT, "oldest_due_seconds": round(waits.total_seconds())}
+    answer: dict[str, object] = {
+        "ok": waits <= fulfilment.STUCK_AFTER,
+        "oldest_due_seconds": round(waits.total_seconds()),
+    }
     return answer if answer["ok"] else answer | {"what_to_do": "work piles up; look at the worker's log"}

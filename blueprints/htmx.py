@@ -52,29 +52,6 @@ def redirect(url: str) -> Response | BaseResponse:
     return plain_redirect(url, 303)
 
 
-def push_url(response: Response, url: str) -> Response:
-    """Show `url` in the address bar of the page that asked."""
-    response.headers["HX-Push-Url"] = url
-    return response
-
-
-def replace_url(response: Response, url: str) -> Response:
-    """Show `url` in the address bar without a new step in the history."""
-    response.headers["HX-Replace-Url"] = url
-    return response
-
-
-def reswap(response: Response, style: str, *, target: str = "") -> Response:
-    """Swap the answer in another way (`outerHTML show:top`) or at another element (a CSS selector).
-
-    Set by hand: the extension refuses modifiers and half of the styles.
-    """
-    response.headers["HX-Reswap"] = style
-    if target:
-        response.headers["HX-Retarget"] = target
-    return response
-
-
 def _vary(response: Response) -> Response:
     # Without it a cache or the back button shows a fragment as a whole page.
     response.vary.add("HX-Request")

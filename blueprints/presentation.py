@@ -18,13 +18,13 @@ LANGUAGES = ("de", "en")
 
 
 def register(app: Flask) -> None:
-    """Give templates `locale`, `asset()`, `here()` and the filters `money`, `moment`, `day`, `iso`, `amount`."""
+    """Give templates `locale`, `asset()`, the two language links, and filters for money and moments."""
     app.jinja_env.globals.update(asset=asset, in_language=in_language, other_language=other_language)
     app.jinja_env.filters.update(
         money=show_money, round_money=show_round_money, moment=show_moment, day=show_day, iso=iso, amount=money.decimal
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.context_processor(lambda: {"locale": language(), "test_mode": _is_test(app)})
+    app.context_processor(lambda: {"locale": language()})
 
 
 def choose_language() -> str:
@@ -115,11 +115,6 @@ def show_day(at: datetime, time_zone: str) -> str:
 def iso(at: datetime) -> str:
     """The moment as `<time datetime>` wants it."""
     return at.isoformat(timespec="seconds")
-
-
-def _is_test(app: Flask) -> bool:
-    outside = app.extensions.get("outside")
-    return bool(outside is not None and outside.settings.is_test)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from datetime import datetime
 from flask_babel import gettext as _
 
 from domain import clock, fulfilment
-from domain.states import FINISHED, MAILS, PaymentState, StepName, StepState
+from domain.states import FINISHED, PAYABLE, TRYING_AGAIN, PaymentState, StepName, StepState
 from models import Order, Step, Unit, Voucher, VoucherPdf
 
 
@@ -77,7 +77,7 @@ def tell(order: Order, *, has_returned: bool = False, has_turned_back: bool = Fa
     if order.payment_state == PaymentState.OPEN:
         headline, title, words = _open_words(has_returned=has_returned, has_turned_back=has_turned_back)
     else:
-        headline, title, words = _headline(order, stages, is_ready=is_ready)
+        headline, title, words = _headline(order, stages, is_ready=is_ready, has_several=len(units) > 1)
     return Story(
         headline=headline,
         title=title,
@@ -85,8 +85,7 @@ def tell(order: Order, *, has_returned: bool = False, has_turned_back: bool = Fa
         stages=stages,
         units=units,
         is_final=_is_final(order, steps),
-        can_pay=order.payment_state in (PaymentState.EXPIRED, PaymentState.FAILED)
-        or (order.payment_state == PaymentState.OPEN and not has_returned),
+        can_pay=order.payment_state in PAYABLE and not (order.payment_state == PaymentState.OPEN and has_returned),
         is_ready=is_ready,
     )
 
@@ -101,7 +100,7 @@ def _units(order: Order, steps: list[Step]) -> tuple[UnitStory, ...]:
     vouchers = {voucher.unit_id: voucher for voucher in Voucher.select().where(Voucher.unit.in_(units))}
     printed = VoucherPdf.select(VoucherPdf.voucher).where(VoucherPdf.voucher.in_(list(vouchers.values())))
     with_pdf = {pdf.voucher_id for pdf in printed}
-    mails = {step.unit_no: step for step in steps if step.name in MAILS and step.unit_no}
+    mails = {step.unit_no: step for step in steps if step.is_mail and step.unit_no}
     return tuple(_unit(unit, vouchers.get(unit.id), with_pdf, mails.get(unit.unit_no)) for unit in units)
 
 
@@ -134,17 +133,13 @@ def _printed(order: Order, steps: list[Step]) -> Stage:
 
 
 def _sent(order: Order, steps: list[Step], units: tuple[UnitStory, ...]) -> Stage:
-    mails = [step for step in steps if step.name in MAILS and step.name != StepName.RECEIPT]
+    mails = [step for step in steps if step.is_mail and step.name != StepName.RECEIPT]
     waiting = [unit for unit in units if unit.is_scheduled]
-    if order.is_paid and waiting and all(step.state in FINISHED or _is_planned(step) for step in mails):
+    if order.is_paid and waiting and all(step.state in FINISHED or step.is_planned(clock.now()) for step in mails):
         return Stage("sent", "planned", _("E-mail planned"), at=min(unit.unit.deliver_at for unit in waiting))
     if any(unit.is_undeliverable for unit in units):
         return Stage("sent", "failed", _("E-mail not delivered"), _("You can download the voucher below."))
     return _stage("sent", order, mails, _("E-mail sent"))
-
-
-def _is_planned(step: Step) -> bool:
-    return step.state in (StepState.READY, StepState.BLOCKED) and step.not_before > clock.now()
 
 
 def _stage(name: str, order: Order, steps: list[Step], title: str) -> Stage:
@@ -154,19 +149,17 @@ def _stage(name: str, order: Order, steps: list[Step], title: str) -> Stage:
         return Stage(name, "done", title, at=max(step.finished_at for step in steps if step.finished_at))
     if any(step.state == StepState.DEAD for step in steps):
         return Stage(name, "late", title, _("This takes longer than usual. The shop is told and takes care of it."))
-    waiting = [step for step in steps if step.state in (StepState.RETRY_WAIT, StepState.UNKNOWN)]
-    if waiting:
+    if any(step.state in TRYING_AGAIN for step in steps):
         return Stage(name, "late", title, _("This takes longer than usual. We keep trying."))
     is_next = all(step.state == StepState.BLOCKED for step in steps)
     return Stage(name, "next" if is_next else "now", title)
 
 
-def _headline(order: Order, stages: tuple[Stage, ...], *, is_ready: bool) -> tuple[str, str, str]:
+def _headline(order: Order, stages: tuple[Stage, ...], *, is_ready: bool, has_several: bool) -> tuple[str, str, str]:
     """Headline, title of the tab, and a sentence below the headline."""
-    several = len(order.units) > 1
     if is_ready:
-        ready = _("Thank you – your vouchers are ready") if several else _("Thank you – your voucher is ready")
-        return ready, "✓ " + (_("Your vouchers") if several else _("Your voucher")), _ready_words(stages[-1])
+        ready = _("Thank you – your vouchers are ready") if has_several else _("Thank you – your voucher is ready")
+        return ready, "✓ " + (_("Your vouchers") if has_several else _("Your voucher")), _ready_words(stages[-1])
     if order.is_paid and any(stage.state == "late" for stage in stages):
         late = _("Paid. Your voucher takes longer than usual.")
         return late, late, _("We keep trying and e-mail it to you. You need not pay again.")
@@ -229,4 +222,4 @@ def _is_final(order: Order, steps: list[Step]) -> bool:
     if not order.is_paid:
         return order.payment_state in (PaymentState.EXPIRED, PaymentState.FAILED, PaymentState.REVIEW)
     open_steps = [step for step in steps if step.state not in (*FINISHED, StepState.DEAD)]
-    return bool(steps) and all(step.name in MAILS and _is_planned(step) for step in open_steps)
+    return bool(steps) and all(step.is_mail and step.is_planned(clock.now()) for step in open_steps)

@@ -10,7 +10,6 @@ from flask_babel import gettext as _
 
 from blueprints import accents, forms, htmx, limits, pictures, presentation, progress
 from domain import catalogue, checkout, clock, refusals
-from domain.states import PaymentState
 from effects import document, links, payment
 from effects.outside import here
 from gateways import vault
@@ -139,7 +138,7 @@ def pay_again(token: str) -> ResponseReturnValue:
     return _lead_to_payment(Order.get_by_id(order.id), token=token)
 
 
-@blueprint.get("/o/<token>/vouchers/<int:unit_no>.pdf")
+@blueprint.get("/o/<token>/vouchers/<int(max=9999):unit_no>.pdf")
 @limits.limiter.limit("60 per minute")
 def download(token: str, unit_no: int) -> ResponseReturnValue:
     """The checked PDF of one voucher of a paid order."""
@@ -187,8 +186,6 @@ def _reshape(form: forms.OrderForm) -> bool:
 
 def _lead_to_payment(order: Order, *, form: forms.OrderForm | None = None, token: str = "") -> ResponseReturnValue:
     own_page = presentation.in_language(links.order_url(order))
-    if order.payment_state in (PaymentState.PAID, PaymentState.PROCESSING, PaymentState.REVIEW):
-        return flask.redirect(own_page, 303)
     try:
         return flask.redirect(payment.start(order), 303)
     except refusals.AlreadyUsed:
@@ -208,12 +205,13 @@ def _page(form: forms.OrderForm, *, status: int = 200, is_payment_away: bool = F
 
 
 def _context(form: forms.OrderForm) -> dict[str, Any]:
+    offers = list(g.merchant.offers)
     return {
         "merchant": g.merchant,
         "form": form,
-        "offers": list(g.merchant.offers),
+        "offers": offers,
         "designs": list(g.merchant.designs),
-        "limits": {offer.id: catalogue.limits(offer) for offer in g.merchant.offers},
+        "limits": {offer.id: catalogue.limits(offer) for offer in offers},
         "valid_until": _valid_until(g.merchant),
         "sample_qr": pictures.qr(f"{here().settings.public_url}/s/{g.merchant.slug}"),
         "earliest": clock.now(),
@@ -247,5 +245,4 @@ def _order_context(order: Order, token: str) -> dict[str, Any]:
         "story": progress.tell(order, has_returned="paid" in request.args, has_turned_back="back" in request.args),
         "polls": int(polls) if polls.isascii() and polls.isdigit() and len(polls) < 6 else 0,
         "pause": progress.pause,
-        "first_unit": order.units.first(),
     }

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from blueprints import limits, pictures, presentation
 from domain import clock
 from domain.states import MAILS, EntryKind, StepState, VoucherStatus
-from effects import document
+from effects import document, links
 from effects import voucher as vouchers
 from gateways.vault import SealBroken
 from models import Entry, Merchant, Step, Unit, Voucher, VoucherPdf
@@ -92,7 +92,7 @@ def _picture(voucher: Voucher) -> Picture:
         initial_minor=sum(entry.amount_minor for entry in entries if entry.kind == EntryKind.ISSUE),
         uses=[entry for entry in entries if entry.kind != EntryKind.ISSUE],
         code=code,
-        qr=pictures.qr(vouchers.page_url(voucher)) if code else None,
+        qr=pictures.qr(links.voucher_url(voucher)) if code else None,
         has_pdf=VoucherPdf.select().where(VoucherPdf.voucher == voucher).exists(),
         sender_name=voucher.unit.order.buyer_name if voucher.unit is not None else "",
     )

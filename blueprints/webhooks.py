@@ -4,6 +4,7 @@ import flask
 import structlog
 
 from blueprints.limits import BODY_OF_WEBHOOK
+from database import transaction
 from domain import checkout
 from effects import payment as payments
 from effects.outside import here
@@ -24,7 +25,7 @@ def receive_stripe_event() -> tuple[dict[str, str], int]:
         )
     except EventRefused as error:
         log.warning("stripe_event_refused", reason=str(error))
-        return {"error": "this event is not signed by the account's webhook secret"}, 400
+        return {"error": f"this event is refused: {error}"}, 400
     return _take(event)
 
 
@@ -48,12 +49,13 @@ def _take(event: Event) -> tuple[dict[str, str], int]:
 
 
 def _record(event: Event) -> StripeEvent:
-    StripeEvent.insert(
-        account=event.account, event_id=event.id, type=event.type, session_id=event.session_id, is_live=event.is_live
-    ).on_conflict_ignore().execute()
+    facts = {"type": event.type, "session_id": event.session_id, "is_live": event.is_live}
+    with transaction():
+        StripeEvent.insert(account=event.account, event_id=event.id, **facts).on_conflict_ignore().execute()
     return StripeEvent.get(StripeEvent.account == event.account, StripeEvent.event_id == event.id)
 
 
 def _close(known: StripeEvent, outcome: str) -> tuple[dict[str, str], int]:
-    StripeEvent.update(outcome=outcome).where(StripeEvent.id == known.id).execute()
+    with transaction():
+        StripeEvent.update(outcome=outcome).where(StripeEvent.id == known.id).execute()
     return {"outcome": outcome}, 200

@@ -15,7 +15,7 @@ from flask.cli import with_appcontext
 import config
 from cli import schema
 from database import connected
-from domain import audit, clock
+from domain import audit, clock, fulfilment
 from effects.outside import here
 from gateways.document import DocumentFailed, Press, VoucherDocument
 from gateways.mailer import MailFailed
@@ -52,9 +52,8 @@ def run_doctor() -> None:
 def _secrets_set() -> str | None:
     settings = here().settings
     if settings.secret_key is None and not settings.is_demo:
-        return (
-            "set SECRET_KEY (python -c 'import secrets; print(secrets.token_hex(32))'); now a file in instance/ is used"
-        )
+        make = "python -c 'import secrets; print(secrets.token_hex(32))'"
+        return f"set SECRET_KEY ({make}); now a file in {settings.data_dir} is used"
     if settings.code_keys is None and not settings.is_demo:
         fresh = base64.b64encode(secrets.token_bytes(32)).decode()
         return f"set CODE_KEYS and keep it safe, e.g. CODE_KEYS=k1:{fresh}; now it hangs on SECRET_KEY"
@@ -81,7 +80,7 @@ def _worker_alive() -> str | None:
         latest = Worker.latest()
     except peewee.PeeweeException:
         return "run: flask db upgrade"
-    if latest is None or (clock.now() - latest.seen_at).total_seconds() > 60:
+    if latest is None or clock.now() - latest.seen_at > fulfilment.SILENT_AFTER:
         return "no worker was seen in the last minute; start one: flask worker"
     return None
 
@@ -104,7 +103,9 @@ def _stripe_answers() -> str | None:
         # A session that cannot exist: whoever says so has accepted our key.
         outside.stripe.fetch_session(f"cs_{'live' if outside.stripe.is_live else 'test'}_doctor")
     except StripeUnavailable as error:
-        return f"Stripe cannot be reached ({error}); in the demo: start it with make demo"
+        if outside.settings.is_demo:
+            return "the test payments are a part of the demo, which is not running; start it: make demo"
+        return f"Stripe did not answer; check the network, then try again. It said: {' '.join(str(error).split())}"
     except StripeRefused as error:
         return None if error.code == "resource_missing" else f"Stripe says: {error}; check STRIPE_SECRET_KEY"
     return None

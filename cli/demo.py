@@ -52,10 +52,8 @@ def demo() -> None:
     mail_port = _free_port()
     settings = settings.model_copy(update={"mail_server": "127.0.0.1", "mail_port": mail_port})
     database.connect(settings.database_url)
-    app = flask.current_app
-    app.extensions["outside"] = outside.build(
-        settings, ring=tasks.kick
-    )  # from here on mails go to the captured mailbox
+    # From here on mails go to the captured mailbox.
+    flask.current_app.extensions["outside"] = outside.build(settings, ring=tasks.kick)
     mailbox = captured_mailbox.serve(settings.mailbox_file, host="127.0.0.1", port=mail_port)
     _write_record(settings)
     try:
@@ -138,7 +136,7 @@ Vouchsafe runs in test mode. No real money can move.
 
   A key for a till:  .venv/bin/flask api-key create --merchant {example.SLUG} --name "Bar till" \\
                        --scope pos:validate --scope pos:redeem
-  Stop with Ctrl-C. The data stays in instance/.
+  Stop with Ctrl-C. The data stays in {settings.data_dir}.
 """
 
 

@@ -4,18 +4,15 @@ import secrets
 from zoneinfo import available_timezones
 
 import click
-import email_validator
 from flask.cli import with_appcontext
 
+from blueprints import addresses
 from database import connected, transaction
 from domain import api_keys, catalogue, money
 from domain.states import Role
 from effects.outside import here
 from gateways import passwords
 from models import Membership, Merchant, User
-
-# The law of the home market as a default; a setting of the merchant, never our legal opinion.
-VALIDITY = {"AT": (30, False), "DE": (3, True)}
 
 
 @click.group("merchant", help="The businesses that sell.")
@@ -41,7 +38,7 @@ def create_merchant(slug: str, country: str, currency: str, time_zone: str, **fa
     )
     _check(currency in money.CURRENCIES, f"--currency: {currency!r} is not an ISO 4217 code in capitals")
     _check(time_zone in available_timezones(), f"--time-zone: {time_zone!r} is not an IANA name")
-    years, is_to_year_end = VALIDITY.get(country.upper(), (3, True))
+    years, is_to_year_end = catalogue.usual_validity(country)
     facts["address"] = facts["address"].replace("\\n", "\n")
     with connected():
         _check(not Merchant.select().where(Merchant.slug == slug).exists(), f"--slug: {slug!r} is taken")
@@ -130,10 +127,10 @@ def _merchant(slug: str) -> Merchant:
 
 
 def _email(text: str) -> str:
-    try:
-        return email_validator.validate_email(text, check_deliverability=False).normalized.lower()
-    except email_validator.EmailNotValidError as error:
-        raise click.BadParameter(f"--email: {error}") from error
+    address = addresses.read(text)
+    if address is None:
+        raise click.BadParameter(f"--email: {text!r} is not one plain address such as anna@example.com")
+    return address.lower()
 
 
 def _check(holds: bool, otherwise: str) -> None:

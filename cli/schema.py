@@ -7,8 +7,6 @@ from playhouse.migrations import Migration, Runner
 from config import ROOT
 from database import connected, db
 
-COMMANDS: list[click.Command] = []
-
 
 def runner() -> Runner:
     """The migrations of this project on the bound database."""
@@ -45,4 +43,4 @@ def status() -> None:
         raise SystemExit(1)
 
 
-COMMANDS.append(group)
+COMMANDS = [group]

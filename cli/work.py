@@ -11,6 +11,7 @@ import tasks
 from database import connected
 from domain import checkout
 from effects import payment, work
+from effects.outside import here
 from gateways.document import DocumentFailed, Press
 
 # Found by measuring: a kick is picked up in 25 ms at under 1 % of idle CPU.
@@ -27,7 +28,7 @@ def run_worker(threads: int, sweep_seconds: float) -> None:
     with connected():
         work.sweep(tasks.worker_name())
     # The press takes a second to warm up; the first mails need not wait for it.
-    threading.Thread(target=_warm, args=(app.extensions["outside"].press,), name="warm", daemon=True).start()
+    threading.Thread(target=_warm, args=(here().press,), name="warm", daemon=True).start()
     stop = threading.Event()
     sweeper = threading.Thread(target=tasks.sweep_until, args=(app, stop), kwargs={"seconds": sweep_seconds})
     sweeper.start()
@@ -39,7 +40,7 @@ def run_worker(threads: int, sweep_seconds: float) -> None:
     finally:
         stop.set()
         sweeper.join(timeout=60)
-        app.extensions["outside"].press.close()
+        here().press.close()
 
 
 def _warm(press: Press) -> None:
@@ -56,7 +57,7 @@ def sweep(once: bool) -> None:
     """Do whatever is due now, without a worker; prints what was done as JSON."""
     with connected():
         click.echo(json.dumps(work.sweep(tasks.worker_name())))
-    flask.current_app.extensions["outside"].press.close()
+    here().press.close()
 
 
 @click.command("reconcile")

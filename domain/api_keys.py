@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from database import transaction
+from database import Prepared, slot, transaction
 from domain import clock, refusals
 from models import ApiKey, Merchant
 
@@ -33,6 +33,7 @@ NAME_LIMIT = 60
 PLACE_LIMIT = 255
 
 _FORM = re.compile(r"gv_(?P<mode>test|live)_(?P<key_id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
+_WITH_MERCHANT = Prepared(lambda: ApiKey.select(ApiKey, Merchant).join(Merchant).where(ApiKey.key_id == slot("key_id")))
 # Compared when the id is unknown, so that a wrong id costs the time of a wrong secret. No secret has this hash.
 _NOBODY = "0" * 64
 
@@ -118,7 +119,7 @@ class KeyRevoked(refusals.Refusal):
 
 
 def _find(key_id: str) -> ApiKey | None:
-    found: ApiKey | None = ApiKey.select(ApiKey, Merchant).join(Merchant).where(ApiKey.key_id == key_id).first()
+    found: ApiKey | None = _WITH_MERCHANT.first(key_id=key_id)
     return found
 
 

@@ -39,12 +39,12 @@ def _find(name: str, promise: str, broken: Iterable[object]) -> Finding:
 
 
 def _balances_off() -> Iterable[str]:
-    total, steps = peewee.fn.COALESCE(peewee.fn.SUM(Entry.amount_minor), 0), peewee.fn.COUNT(Entry.id)
+    total, count = peewee.fn.COALESCE(peewee.fn.SUM(Entry.amount_minor), 0), peewee.fn.COUNT(Entry.id)
     rows = (
         Voucher.select(Voucher.public_id)
         .join(Entry, peewee.JOIN.LEFT_OUTER)
         .group_by(Voucher.id, Voucher.public_id, Voucher.balance_minor, Voucher.version)
-        .having((total != Voucher.balance_minor) | (steps != Voucher.version))
+        .having((total != Voucher.balance_minor) | (count != Voucher.version))
     )
     return (row.public_id for row in rows)
 
@@ -139,9 +139,7 @@ def _created_without_voucher() -> Iterable[str]:
 
 
 def _vouchers_without_paid_order() -> Iterable[str]:
-    rows = (
-        Voucher.select(Voucher.public_id).join(Unit).join(Order).where(Order.payment_state.not_in([PaymentState.PAID]))
-    )
+    rows = Voucher.select(Voucher.public_id).join(Unit).join(Order).where(Order.payment_state != PaymentState.PAID)
     return (row.public_id for row in rows)
 
 

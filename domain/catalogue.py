@@ -1,15 +1,15 @@
 """What a merchant sells: offers, designs, values, limits, and how long a voucher stays valid."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
-from domain import money
+from domain import clock, money
 from models import Design, Merchant, Offer
 
 MESSAGE_LIMIT = 300
 UNITS_LIMIT = 10
-# A typing mistake must not become a sale of a million; each offer has its own, lower limit.
-CEILING_MAJOR = 10_000
+# Country → years, and whether they count from the end of the year. Elsewhere the shorter term is the safe default.
+_VALIDITY = {"AT": (30, False), "DE": (3, True)}
+_VALIDITY_ELSEWHERE = (3, True)
 
 
 def offer(merchant: Merchant, slug: str) -> Offer | None:
@@ -40,6 +40,11 @@ def limits(chosen: Offer) -> tuple[int, int]:
     return min(values), max(values)
 
 
+def usual_validity(country: str) -> tuple[int, bool]:
+    """Years of validity by the law of `country`, and whether to the year's end: a default, never our legal opinion."""
+    return _VALIDITY.get(country.upper(), _VALIDITY_ELSEWHERE)
+
+
 def expiry(bought_on: date, *, years: int | None, is_to_year_end: bool, time_zone: str) -> datetime | None:
     """The last moment of validity, in UTC: the end of a day in the merchant's time zone. None means for ever.
 
@@ -49,7 +54,7 @@ def expiry(bought_on: date, *, years: int | None, is_to_year_end: bool, time_zon
         return None
     ends_in = bought_on.year + years
     last_day = date(ends_in, 12, 31) if is_to_year_end else _same_day(bought_on, ends_in)
-    midnight_after = datetime.combine(last_day + timedelta(days=1), time(), ZoneInfo(time_zone))
+    midnight_after = datetime.combine(last_day + timedelta(days=1), time(), clock.zone(time_zone))
     # Subtracted in UTC: where clocks go back at midnight, the last hour of the day comes twice.
     return midnight_after.astimezone(UTC) - timedelta(microseconds=1)
 

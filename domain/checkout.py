@@ -13,7 +13,7 @@ from typing import Protocol
 
 from database import locked, transaction
 from domain import catalogue, clock, fulfilment, refusals, timeline
-from domain.states import UNSETTLED, PaymentState
+from domain.states import PAYABLE, UNSETTLED, PaymentState
 from models import Design, Merchant, Offer, Order, Payment, Unit
 
 SESSION_LIFE = timedelta(minutes=60)
@@ -133,9 +133,9 @@ def open_payment(order: Order, *, is_live: bool) -> Payment:
     """
     with transaction():
         order = locked(Order.select().where(Order.id == order.id)).get()
-        if order.payment_state in (PaymentState.PAID, PaymentState.PROCESSING, PaymentState.REVIEW):
+        if order.payment_state not in PAYABLE:
             raise refusals.AlreadyUsed("This order does not wait for a payment.")
-        latest: Payment | None = order.payments.order_by(Payment.attempt.desc()).first()
+        latest: Payment | None = order.latest_payment
         if latest is not None and latest.state == PaymentState.OPEN:
             if latest.expires_at > clock.now() + (timedelta() if latest.session_id else SESSION_LEAST):
                 return latest

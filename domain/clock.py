@@ -13,7 +13,7 @@ def now() -> datetime:
 
 def today(time_zone: str) -> date:
     """The calendar day in the merchant's time zone (an IANA name)."""
-    return now().astimezone(ZoneInfo(time_zone)).date()
+    return now().astimezone(zone(time_zone)).date()
 
 
 def zone(name: str) -> ZoneInfo:

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import peewee
 
-from database import is_postgresql, transaction
+from database import db, is_postgresql, locked, transaction
 from domain import clock, refusals, timeline
-from domain.states import MAILS, RETRYABLE, WAITING, StepName, StepState
+from domain.states import MAILS, RETRYABLE, WAITING, PaymentState, StepName, StepState
 from models import Order, Step, StepAttempt, Unit, Worker
 
 
@@ -30,6 +30,10 @@ class Policy:
 
 # A worker that dies holds its step for so long; one that lives asks for more time before, up to the step's limit.
 LEASE = timedelta(seconds=30)
+# A worker beats every few seconds; after this long without a beat it is called silent.
+SILENT_AFTER = timedelta(seconds=60)
+# Work that is due for longer than this does not come by itself any more.
+STUCK_AFTER = timedelta(minutes=5)
 _MAIL = Policy(timedelta(seconds=30), timedelta(hours=6), 40, timedelta(seconds=300), timedelta(hours=72))
 POLICIES = {
     StepName.CREATE: Policy(timedelta(seconds=1), timedelta(minutes=1), 20, timedelta(seconds=30)),
@@ -42,7 +46,7 @@ POLICIES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed. `code` is stable, `detail` for experts; `not_before` overrides a shorter back-off."""
+    """Why an attempt failed. `code` is stable, `detail` for experts; the next try waits `at_least` so long."""
 
     code: str
     detail: str = ""
@@ -108,6 +112,8 @@ def note_sending(step: Step) -> None:
 
 def finish(step: Step) -> None:
     """Mark the step done and wake what waits for it; inside the transaction that keeps its result. Raises LeaseLost."""
+    if not db.in_transaction():
+        raise RuntimeError("a step is finished inside the transaction that keeps its result")
     now = clock.now()
     _update_held(step, state=StepState.DONE, finished_at=now, lease_until=None, error_code=None, error_text=None)
     _end_attempt(step, "done")
@@ -124,6 +130,7 @@ def skip(step: Step, *, code: str) -> None:
     with transaction():
         _update_held(step, state=StepState.SKIPPED, finished_at=clock.now(), lease_until=None, error_code=code)
         _end_attempt(step, "skipped", code=code)
+        _record(step, "step_skipped", Failure(code))
 
 
 def fail(step: Step, failure: Failure) -> None:
@@ -142,7 +149,7 @@ def fail(step: Step, failure: Failure) -> None:
             not_before=next_at,
             lease_until=None,
             first_failed_at=first_failed_at,
-            send_started_at=step.send_started_at if failure.is_unknown else None,
+            **({} if failure.is_unknown else {"send_started_at": None}),
             error_code=failure.code,
             error_text=failure.detail[:2000],
         )
@@ -172,7 +179,7 @@ def correct_address(order: Order, step_id: int, *, email: str, token: int, actor
         if step is None or not _reopen(step, token=token):
             raise refusals.StepNotRetryable("This mail is not waiting for another address.")
         if step.name == StepName.DELIVER_RECIPIENT:
-            unit = order.units.where(Unit.unit_no == step.unit_no).get()
+            unit = step.unit
             old_email = unit.recipient_email
             Unit.update(recipient_email=email).where(Unit.id == unit.id).execute()
         else:
@@ -223,12 +230,13 @@ def oldest_due_at(at: datetime) -> datetime | None:
 def unplanned_orders() -> list[Order]:
     """Paid orders without any step: there should be none, and the sweeper plans them."""
     has_steps = peewee.fn.EXISTS(Step.select(Step.id).where(Step.order == Order.id))
-    return list(Order.select().where(Order.payment_state == "paid", ~has_steps).limit(100))
+    return list(Order.select().where(Order.payment_state == PaymentState.PAID, ~has_steps).limit(100))
 
 
 def adopt(order: Order) -> None:
     """Plan a paid order that has no steps; harmless when somebody else just did."""
     with transaction():
+        order = locked(Order.select().where(Order.id == order.id)).get()
         if not order.steps.exists():
             plan(order)
 
@@ -265,7 +273,9 @@ def _take(worker: str, *, order_id: int | None) -> Step | None:
     due = Step.select(Step.id).where(_is_due(now))
     if order_id is not None:
         due = due.where(Step.order == order_id)
-    due = due.order_by(Step.not_before, Step.id).limit(1)
+    # A step whose worker died became due when its lease ended: it goes behind the others, so that one that kills its
+    # worker again and again keeps nobody waiting.
+    due = due.order_by(peewee.fn.COALESCE(Step.lease_until, Step.not_before), Step.id).limit(1)
     found = (due.for_update(skip_locked=True) if is_postgresql() else due).first()
     if found is None:
         return None

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 
 import peewee
 
-from database import transaction
+from database import Prepared, slot, slots, transaction
 from domain import refusals
 from models import IdempotencyRecord, Merchant
+
+_CLAIM = Prepared(lambda: IdempotencyRecord.insert(slots(IdempotencyRecord)).on_conflict_ignore())
+_KEEP = Prepared(
+    lambda: IdempotencyRecord.update(
+        {IdempotencyRecord.status: slot("status"), IdempotencyRecord.body: slot("body")}
+    ).where(IdempotencyRecord.merchant == slot("merchant_id"), IdempotencyRecord.key == slot("key"))
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,7 @@ def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Ca
             if not _claim(merchant, key=key, route=route, fingerprint=fingerprint):
                 return _replay(merchant, key=key, route=route, fingerprint=fingerprint)
             answer = work()
-            IdempotencyRecord.update(status=answer.status, body=answer.body).where(
-                IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key
-            ).execute()
+            _KEEP.write(merchant_id=merchant.id, key=key, status=answer.status, body=answer.body)
             return answer
     except peewee.OperationalError as error:
         if _is_lock_timeout(error):
@@ -43,8 +48,8 @@ def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Ca
 
 def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> bool:
     # A twin with the same key waits here: on PostgreSQL in the index, on SQLite in BEGIN IMMEDIATE.
-    row = IdempotencyRecord.insert(merchant=merchant, key=key, route=route, fingerprint=fingerprint)
-    return bool(row.on_conflict_ignore().as_rowcount().execute())
+    row = IdempotencyRecord(merchant=merchant, key=key, route=route, fingerprint=fingerprint, status=None, body=None)
+    return bool(_CLAIM.write(**row.__data__))
 
 
 def _replay(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> Answer:

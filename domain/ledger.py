@@ -10,10 +10,16 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from database import db, locked
+from database import Prepared, db, locked, slot, slots
 from domain import clock, refusals, validation
 from domain.states import EntryKind, VoucherStatus, VoucherType
 from models import Entry, Merchant, Unit, Voucher
+
+_LOCKED_VOUCHER = Prepared(lambda: locked(Voucher.select().where(Voucher.id == slot("voucher_id"))))
+_HASH_BEFORE = Prepared(
+    lambda: Entry.select(Entry.hash).where(Entry.voucher == slot("voucher_id"), Entry.seq == slot("seq")).tuples()
+)
+_NEW_ENTRY = Prepared(lambda: Entry.insert(slots(Entry)).returning(Entry.id).tuples())
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,9 @@ def chained_facts(entry: Entry) -> dict[str, object]:
 
 def _lock(voucher_id: int) -> Voucher:
     _require_transaction()
-    voucher: Voucher = locked(Voucher.select().where(Voucher.id == voucher_id)).get()
+    voucher: Voucher | None = _LOCKED_VOUCHER.first(voucher_id=voucher_id)
+    if voucher is None:
+        raise RuntimeError("vouchers are never deleted, and this one is gone")
     return voucher
 
 
@@ -154,7 +162,7 @@ def _append(
 ) -> Entry:
     _require_transaction()
     till = till or Till()
-    previous = Entry.select(Entry.hash).where(Entry.voucher == voucher, Entry.seq == voucher.version).first()
+    previous = _HASH_BEFORE.first(voucher_id=voucher.id, seq=voucher.version)
     entry = Entry(
         public_id=new_public_id("txn"),
         voucher=voucher,
@@ -162,6 +170,7 @@ def _append(
         seq=voucher.version + 1,
         kind=kind,
         amount_minor=amount_minor,
+        redemption=None,
         balance_after_minor=voucher.balance_minor + amount_minor,
         currency=voucher.currency,
         operation_key=operation_key,
@@ -172,10 +181,10 @@ def _append(
         terminal=till.terminal,
         description=till.description,
         created_at=clock.now(),
-        previous_hash=previous.hash if previous else "",
+        previous_hash=previous[0] if previous else "",
     )
     entry.hash = chain_hash(entry.previous_hash, chained_facts(entry))
-    entry.save(force_insert=True)
+    (entry.id,) = _NEW_ENTRY.first(**entry.__data__)
     return entry
 
 

@@ -50,7 +50,8 @@ def parse(text: str, currency: str) -> int:
     if match is None:
         raise UnreadableAmount("not_a_number")
     part = match["part"] or ""
-    if len(part.rstrip("0")) > decimals:
+    # Three digits behind the mark where the currency has two: `1,250` may mean a thousand, so ask rather than guess.
+    if len(part.rstrip("0")) > decimals or len(part) == 3 > decimals:
         raise UnreadableAmount("too_precise")
     whole = re.sub("[^0-9]", "", match["whole"])
     amount = int(whole + (part + "000")[:decimals])

@@ -70,8 +70,12 @@ class StepState(StrEnum):
 # Waiting for their moment; a worker takes them when `not_before` has come.
 WAITING = (StepState.READY, StepState.RETRY_WAIT, StepState.UNKNOWN)
 FINISHED = (StepState.DONE, StepState.SKIPPED)
+# Failed before and will be tried again by themselves.
+TRYING_AGAIN = (StepState.RETRY_WAIT, StepState.UNKNOWN)
 # A person may press "try now".
-RETRYABLE = (StepState.RETRY_WAIT, StepState.UNKNOWN, StepState.DEAD)
+RETRYABLE = (*TRYING_AGAIN, StepState.DEAD)
+# The buyer may go to the payment page (again).
+PAYABLE = (PaymentState.OPEN, PaymentState.EXPIRED, PaymentState.FAILED)
 # Checkout may still turn into money.
 UNSETTLED = (PaymentState.OPEN, PaymentState.PROCESSING)
 MAILS = (StepName.DELIVER_BUYER, StepName.DELIVER_RECIPIENT, StepName.RECEIPT)

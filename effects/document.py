@@ -6,12 +6,12 @@ from babel.dates import format_date
 
 from database import transaction
 from domain import clock, fulfilment, money, timeline
-from domain.states import EntryKind
+from effects import links
 from effects import voucher as vouchers
 from effects.outside import here
 from gateways.document import DocumentFailed, Printed, VoucherDocument, differences
 from gateways.vault import Sealed
-from models import Entry, Merchant, Order, Step, Unit, Voucher, VoucherPdf
+from models import Merchant, Order, Step, Unit, Voucher, VoucherPdf
 
 _PERMANENT = frozenset({"render_error", "too_many_pages"})
 
@@ -23,7 +23,7 @@ class DocumentDiffers(Exception):
 def make(step: Step) -> None:
     """Print the unit's voucher and keep the PDF once text and QR were read back and equal the ledger."""
     order = step.order
-    unit = order.units.where(Unit.unit_no == step.unit_no).get()
+    unit = step.unit
     voucher = unit.voucher
     document = describe(voucher, order=order, unit=unit)
     printed = here().press.print(document)
@@ -48,22 +48,21 @@ def make(step: Step) -> None:
 
 def describe(voucher: Voucher, *, order: Order, unit: Unit) -> VoucherDocument:
     """What stands on the PDF. Value and currency come from the ledger's issue entry, never from the form."""
-    issued = Entry.get(Entry.voucher == voucher, Entry.kind == EntryKind.ISSUE)
-    merchant = order.merchant
+    issue, merchant = voucher.issue, order.merchant
     return VoucherDocument(
         layout=unit.layout,
         accent=unit.accent,
         locale=order.locale,
         issuer_name=merchant.name,
-        issuer_lines=tuple(line for line in merchant.address.splitlines() if line.strip()),
-        issuer_contact=tuple(text for text in (merchant.phone, merchant.email, merchant.website) if text),
+        issuer_lines=merchant.address_lines,
+        issuer_contact=merchant.contact,
         title=unit.title or None,
-        value_text=money.display(issued.amount_minor, issued.currency, order.locale),
+        value_text=money.display(issue.amount_minor, issue.currency, order.locale),
         recipient_name=unit.recipient_name,
         sender_name=order.buyer_name,
         message=unit.message,
         code=vouchers.read_code(voucher),
-        link=vouchers.page_url(voucher),
+        link=links.voucher_url(voucher),
         purchased_on_text=day(order.paid_at, merchant, order.locale),
         valid_until_text=day(voucher.expires_at, merchant, order.locale),
         terms_lines=tuple(line for line in merchant.how_to_redeem.splitlines() if line.strip()),

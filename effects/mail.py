@@ -6,13 +6,13 @@ from babel.dates import format_datetime
 
 from database import transaction
 from domain import clock, fulfilment, money, timeline
-from domain.states import EntryKind, StepName, VoucherStatus
+from domain.states import StepName, VoucherStatus
 from effects import document, links
 from effects import voucher as vouchers
 from effects.outside import here
 from gateways import letters
 from gateways.mailer import Failure, Letter, MailFailed
-from models import Entry, Merchant, Order, Step, Unit, Voucher
+from models import Merchant, Order, Step, Unit, Voucher
 
 # A server that says "later" means minutes (greylisting); one that refuses us needs a person before it changes its mind.
 _AT_LEAST = {Failure.NOT_NOW: timedelta(seconds=30), Failure.OURS: timedelta(seconds=60)}
@@ -29,7 +29,7 @@ class PdfMissing(Exception):
 def deliver(step: Step) -> None:
     """Mail one voucher with its PDF to its recipient, or to the buyer when nobody else was named."""
     order = step.order
-    unit = order.units.where(Unit.unit_no == step.unit_no).get()
+    unit = step.unit
     voucher = unit.voucher
     if voucher.status not in _DELIVERABLE:
         fulfilment.skip(step, code=f"voucher_{voucher.status}")
@@ -104,8 +104,8 @@ def _message_id(step: Step) -> str:
 def _shop(merchant: Merchant, *, accent: str) -> letters.Shop:
     return letters.Shop(
         name=merchant.name,
-        lines=tuple(line for line in merchant.address.splitlines() if line.strip()),
-        contact=tuple(text for text in (merchant.phone, merchant.email, merchant.website) if text),
+        lines=merchant.address_lines,
+        contact=merchant.contact,
         accent=accent,
         reply_to=merchant.email or None,
     )
@@ -115,11 +115,11 @@ def _gift(voucher: Voucher, *, order: Order, unit: Unit) -> letters.GiftVoucher:
     pdf = document.stored_pdf(voucher)
     if pdf is None:
         raise PdfMissing(f"voucher {voucher.public_id} has no PDF")
-    issued = Entry.get(Entry.voucher == voucher, Entry.kind == EntryKind.ISSUE)
+    issue = voucher.issue
     return letters.GiftVoucher(
         code=vouchers.read_code(voucher),
         link=links.voucher_url(voucher),
-        value_text=money.display(issued.amount_minor, issued.currency, order.locale),
+        value_text=money.display(issue.amount_minor, issue.currency, order.locale),
         title=unit.title or None,
         recipient_name=unit.recipient_name,
         message=unit.message,

@@ -49,7 +49,7 @@ def confirm(payment: Payment, *, source: checkout.Source, has_failed: bool = Fal
 
 def refresh(order: Order) -> None:
     """Ask Stripe about an order whose buyer is looking at it, so that a late webhook delays nobody. Never raises."""
-    payment = order.payments.order_by(Payment.attempt.desc()).first()
+    payment = order.latest_payment
     if payment is None or payment.session_id is None or payment.state not in UNSETTLED:
         return
     if not checkout.claim_check(payment, gap=_ASK_AGAIN, at=clock.now()):

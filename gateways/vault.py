@@ -67,7 +67,7 @@ class Vault:
         box = AESGCM(self._derived(sealed.key_id, "seal"))
         try:
             return box.decrypt(sealed.ciphertext[:_NONCE_BYTES], sealed.ciphertext[_NONCE_BYTES:], context.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: cut so short that not even the nonce is whole
             raise SealBroken(f"the ciphertext of {context} does not open") from error
 
     def voucher_link(self, public_id: str, *, key_id: str | None = None) -> str:

@@ -32,7 +32,7 @@ CREATE TABLE merchants (
   phone TEXT NOT NULL, website TEXT NOT NULL, country TEXT NOT NULL,
   currency TEXT NOT NULL CHECK (length(currency) = 3),
   locale TEXT NOT NULL CHECK (locale IN ('de', 'en')), time_zone TEXT NOT NULL, accent TEXT NOT NULL,
-  validity_years INTEGER CHECK (validity_years > 0), is_validity_to_year_end {bool} NOT NULL,
+  validity_years INTEGER CHECK (validity_years BETWEEN 1 AND 100), is_validity_to_year_end {bool} NOT NULL,
   how_to_redeem TEXT NOT NULL, imprint TEXT NOT NULL, terms TEXT NOT NULL, privacy TEXT NOT NULL,
   stripe_account TEXT NOT NULL, is_open {bool} NOT NULL, order_count INTEGER NOT NULL CHECK (order_count >= 0),
   created_at {moment} NOT NULL);

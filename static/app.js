@@ -35,18 +35,14 @@
     if (button) { event.preventDefault(); event.stopPropagation(); }
   }, true);
 
-  // Copy and share, where the browser can.
+  // Copy, where the browser can.
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest("[data-copy],[data-share]");
+    const button = event.target.closest("[data-copy]");
     if (!button) return;
     try {
-      if (button.dataset.share && navigator.share) {
-        await navigator.share({ url: button.dataset.share, title: document.title });
-      } else {
-        await navigator.clipboard.writeText(button.dataset.copy || button.dataset.share);
-        toast(body.dataset.copied);
-      }
-    } catch { /* the reader closed the share sheet */ }
+      await navigator.clipboard.writeText(button.dataset.copy);
+      toast(body.dataset.copied);
+    } catch { /* no permission: the code stands beside the button */ }
   });
   document.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) print(); });
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import peewee
 
+from database import Prepared, slot
 from domain import clock, validation
 from models import Entry, Order, Unit, Voucher
 
@@ -19,18 +20,20 @@ class Origin:
 
 
 NO_ORIGIN = Origin(0, None)
+_ORIGIN = Prepared(
+    lambda: (
+        Entry.select(Entry.amount_minor, Unit.order_id)
+        .join(Voucher)
+        .join(Unit, peewee.JOIN.LEFT_OUTER)
+        .where(Entry.voucher == slot("voucher_id"), Entry.seq == 1)
+        .tuples()
+    )
+)
 
 
 def origin(voucher: Voucher) -> Origin:
     """Read a voucher's origin, in one query; of the order only the id is loaded."""
-    row = (
-        Entry.select(Entry.amount_minor, Unit.order_id)
-        .join(Voucher)
-        .join(Unit, peewee.JOIN.LEFT_OUTER)
-        .where(Entry.voucher == voucher, Entry.seq == 1)
-        .tuples()
-        .first()
-    )
+    row = _ORIGIN.first(voucher_id=voucher.id)
     if row is None:
         return NO_ORIGIN
     initial_minor, order_id = row

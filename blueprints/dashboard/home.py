@@ -17,9 +17,7 @@ from domain import clock, fulfilment
 from domain.states import MAILS, StepState
 from models import Merchant, Order, Step, StripeEvent, Voucher, Worker
 
-# A worker beats every few seconds; after this long it is called silent.
-SILENT_AFTER = timedelta(seconds=60)
-SLOW_AFTER, STUCK_AFTER = timedelta(seconds=60), timedelta(minutes=5)
+SLOW_AFTER = timedelta(seconds=60)
 _LATEST = 10
 _MOST_URGENT = 3
 
@@ -57,7 +55,7 @@ def _worker_sign(now: datetime) -> Sign:
     worker, name = Worker.latest(), _("Worker")
     if worker is None:
         return Sign(name, "bad", _("has not run yet: start it, and everything that waits goes out"))
-    if now - worker.seen_at > SILENT_AFTER:
+    if now - worker.seen_at > fulfilment.SILENT_AFTER:
         silent = _("silent since %(time)s: orders are safe and wait for it", time=desk.when(worker.seen_at))
         return Sign(name, "bad", silent)
     return Sign(name, "ok", _("running, seen %(ago)s", ago=desk.ago(worker.seen_at)))
@@ -67,7 +65,7 @@ def _waiting_sign(now: datetime) -> Sign:
     since, name = fulfilment.oldest_due_at(now), _("Queue")
     if since is None or now - since < timedelta(seconds=5):
         return Sign(name, "ok", _("nothing waits"))
-    tone = "bad" if now - since > STUCK_AFTER else "warn" if now - since > SLOW_AFTER else "ok"
+    tone = "bad" if now - since > fulfilment.STUCK_AFTER else "warn" if now - since > SLOW_AFTER else "ok"
     return Sign(name, tone, _("the oldest piece of work is due since %(time)s", time=desk.when(since)))
 
 

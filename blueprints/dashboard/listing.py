@@ -47,6 +47,19 @@ class Wanted:
         values = {"view": self.view, "q": self.text, "rows": self.rows, "before": self.before} | changes
         return {name: value for name, value in values.items() if value != plain[name]}
 
+    @property
+    def can_grow(self) -> bool:
+        """One page still holds more rows; beyond that a new page begins."""
+        return self.rows < MOST_ROWS
+
+    def longer(self) -> dict[str, str | int]:
+        """The query of the same page with more rows."""
+        return self.query(rows=self.rows + PAGE)
+
+    def from_start(self, *, before: str = "", **changes: str | int) -> dict[str, str | int]:
+        """The query of a page of the usual length that begins anew, or below the row `before`."""
+        return self.query(rows=PAGE, before=before, **changes)
+
 
 @dataclass(frozen=True)
 class Row:

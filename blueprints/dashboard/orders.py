@@ -11,7 +11,7 @@ from blueprints.dashboard.desk import blueprint
 from domain import clock
 from domain.states import RETRYABLE, PaymentState
 from effects import links
-from models import Order, Payment, TimelineEntry, Unit, Voucher
+from models import Order, TimelineEntry, Unit, Voucher
 
 # Where a row's button was pressed → the page that shows it.
 _LISTS = {"list": "dashboard.orders", "urgent": "dashboard.home", "latest": "dashboard.home"}
@@ -73,7 +73,7 @@ def answer(changed: Order, notice: desk.Notice, *, status: int = 200, **context:
 def describe(found: Order) -> dict[str, Any]:
     """What the order page shows."""
     units = list(found.units)
-    payment = newest_payment(found)
+    payment = found.latest_payment
     standing = tracks.standing(found, payment=payment, steps=found.steps, at=clock.now())
     vouchers = {voucher.unit_id: voucher for voucher in Voucher.select().where(Voucher.unit.in_(units))}
     return {
@@ -91,11 +91,6 @@ def describe(found: Order) -> dict[str, Any]:
         "buyer_page": links.order_url(found),
         "now": standing.at,
     }
-
-
-def newest_payment(found: Order) -> Payment | None:
-    """The latest attempt to pay an order."""
-    return found.payments.order_by(Payment.attempt.desc()).first()
 
 
 def _troubles(found: Order, standing: tracks.Standing, units: list[Unit]) -> list[tuple[Any, troubles.Trouble]]:

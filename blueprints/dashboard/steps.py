@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 
-from email_validator import EmailNotValidError, validate_email
 from flask import abort, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
+from blueprints import addresses
 from blueprints.dashboard import desk, orders
 from blueprints.dashboard.desk import blueprint
 from domain import clock, fulfilment
-from domain.states import MAILS, StepState
+from domain.states import StepState
 from effects.outside import here
 from models import Order, Step
 
@@ -52,9 +52,8 @@ def correct_address(number: str, step_id: int) -> ResponseReturnValue:
     """Give a mail that did not arrive another address and send it now."""
     order, step = _order_and_step(number, step_id)
     typed = request.form.get("email", "").strip()[:320]
-    try:
-        email = validate_email(typed, check_deliverability=False).normalized
-    except EmailNotValidError:
+    email = addresses.read(typed)
+    if email is None:
         sentence = _("Enter a complete e-mail address, such as anna@example.com.") if typed else _("Enter an address.")
         return orders.answer(order, ("bad", sentence), status=422, mistyped=(step.id, typed, sentence))
     return _do(
@@ -67,7 +66,7 @@ def correct_address(number: str, step_id: int) -> ResponseReturnValue:
 @blueprint.app_template_global()
 def seconds_to_wait(step: Step) -> int:
     """How many seconds until a mail that went out may be sent again; 0 when it may."""
-    if step.name not in MAILS or step.finished_at is None:
+    if not step.is_mail or step.finished_at is None:
         return 0
     return max(0, math.ceil((step.finished_at + BETWEEN_COPIES - clock.now()).total_seconds()))
 

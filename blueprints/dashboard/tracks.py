@@ -6,7 +6,7 @@ from datetime import datetime
 
 from blueprints.dashboard import wording
 from domain import fulfilment
-from domain.states import MAILS, RETRYABLE, UNSETTLED, PaymentState, StepName, StepState
+from domain.states import RETRYABLE, TRYING_AGAIN, UNSETTLED, PaymentState, StepName, StepState
 from models import Order, Payment, Step
 
 # Which word of several steps is the track's, worst first.
@@ -19,6 +19,22 @@ _VOUCHER_KEYS = {
     StepState.SKIPPED: "stopped",
     StepState.DONE: "created",
 }
+_MAIL_KEYS = {
+    StepState.BLOCKED: "none",
+    StepState.READY: "queued",
+    StepState.RUNNING: "sending",
+    StepState.RETRY_WAIT: "retrying",
+    StepState.UNKNOWN: "retrying",
+    StepState.SKIPPED: "stopped",
+    StepState.DONE: "sent",
+}
+_UNPAID_HEADLINES = {
+    PaymentState.OPEN: "waiting",
+    PaymentState.PROCESSING: "in_progress",
+    PaymentState.EXPIRED: "closed",
+    PaymentState.FAILED: "closed",
+}
+_JUST_RETURNED_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -73,11 +89,11 @@ class Standing:
 
     @property
     def making_steps(self) -> list[Step]:
-        return [step for step in self.steps if step.name not in MAILS]
+        return [step for step in self.steps if not step.is_mail]
 
     @property
     def mail_steps(self) -> list[Step]:
-        return [step for step in self.steps if step.name in MAILS]
+        return [step for step in self.steps if step.is_mail]
 
     @property
     def headline_key(self) -> str:
@@ -118,17 +134,7 @@ class Standing:
             asked_at = self.payment_record.asked_at if self.payment_record is not None else None
             just_returned = asked_at is not None and (self.at - asked_at).total_seconds() < _JUST_RETURNED_SECONDS
             return 1 if just_returned else 5
-        waits = (StepState.RETRY_WAIT, StepState.UNKNOWN)
-        return 5 if any(step.state in waits for step in self.steps) else None
-
-
-_JUST_RETURNED_SECONDS = 30
-_UNPAID_HEADLINES = {
-    PaymentState.OPEN: "waiting",
-    PaymentState.PROCESSING: "in_progress",
-    PaymentState.EXPIRED: "closed",
-    PaymentState.FAILED: "closed",
-}
+        return 5 if any(step.state in TRYING_AGAIN for step in self.steps) else None
 
 
 def standing(order: Order, *, payment: Payment | None, steps: Iterable[Step], at: datetime) -> Standing:
@@ -138,9 +144,9 @@ def standing(order: Order, *, payment: Payment | None, steps: Iterable[Step], at
 
 def step_status(step: Step, at: datetime) -> wording.Status:
     """One step in words; a mail that is done was accepted by a mail server, no more."""
-    if step.state in (StepState.READY, StepState.BLOCKED) and step.not_before > at:
+    if step.is_planned(at):
         return wording.STEPS["scheduled"]
-    if step.state == StepState.DONE and step.name in MAILS:
+    if step.state == StepState.DONE and step.is_mail:
         return wording.STEPS["sent"]
     return wording.STEPS[str(step.state)]
 
@@ -163,23 +169,10 @@ def _mail_key(step: Step, at: datetime) -> str:
     state = StepState(step.state)
     if state == StepState.DEAD:
         return "bounced" if step.error_code == "bad_address" else "failed"
-    if state in (StepState.READY, StepState.BLOCKED) and step.not_before > at:
-        return "scheduled"
-    return _MAIL_KEYS[state]
-
-
-_MAIL_KEYS = {
-    StepState.BLOCKED: "none",
-    StepState.READY: "queued",
-    StepState.RUNNING: "sending",
-    StepState.RETRY_WAIT: "retrying",
-    StepState.UNKNOWN: "retrying",
-    StepState.SKIPPED: "stopped",
-    StepState.DONE: "sent",
-}
+    return "scheduled" if step.is_planned(at) else _MAIL_KEYS[state]
 
 
 def _is_moving(step: Step, at: datetime) -> bool:
-    if step.state in (StepState.RETRY_WAIT, StepState.UNKNOWN):
+    if step.state in TRYING_AGAIN:
         return step.not_before <= at
     return step.state == StepState.RUNNING or (step.state == StepState.READY and step.not_before <= at)

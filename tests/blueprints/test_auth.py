@@ -47,6 +47,16 @@ def test_whatever_is_wrong_the_answer_is_the_same(client: Browser, cast: casting
     assert client.get("/dashboard").status_code == 303
 
 
+@pytest.mark.req("T27")
+def test_nobody_keeps_the_form_with_its_token_and_the_typed_address(client: Browser, cast: casting.Cast) -> None:
+    form = client.get("/login")
+    refused = client.post("/login", data={"email": "anna@alba.example", "csrf_token": sales.csrf(form.text)})
+    assert [(page.status_code, page.headers["Cache-Control"]) for page in (form, refused)] == [
+        (200, "no-store"),
+        (422, "no-store"),
+    ]
+
+
 @pytest.mark.req("T24")
 def test_somebody_who_left_gets_the_same_answer(client: Browser, cast: casting.Cast) -> None:
     User.update(is_active=False).where(User.id == cast.ben.id).execute()

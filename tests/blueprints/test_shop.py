@@ -1,14 +1,17 @@
 """The public pages: the order form, the order's page, the voucher's page, the error pages."""
 
 import re
+import time
 from datetime import timedelta
 
+import flask
 import pytest
+import structlog
 
 from domain import clock, fulfilment
 from domain.states import VoucherStatus
+from effects import links, work
 from effects import voucher as vouchers
-from effects import work
 from gateways.stripe_twin import Twin
 from models import Merchant, Offer, Order, Unit
 from tests import cast, sales
@@ -94,6 +97,16 @@ def test_control_characters_and_reordering_marks_never_reach_the_order(client: B
     assert _buy(client, buyer_name="Lu\x00k\u202eas\x07", message="eins\x1b[31m\r\nzwei")[0] == 303
     assert Order.get().buyer_name == "Lukas"
     assert Unit.get().message == "eins[31m\nzwei"
+
+
+@pytest.mark.req("T31")
+def test_marks_piled_up_to_be_slow_cost_no_time(client: Browser, merchant: Merchant) -> None:
+    piled_up = "a" + "\u0301" * 15_000 + "\u0327" * 15_000
+    started = time.process_time()
+    status, _ = _buy(client, message=piled_up)
+    assert status == 422
+    # Composed as they come they take two seconds and more, and double the marks four times as long.
+    assert time.process_time() - started < 1
 
 
 def test_the_same_form_sent_twice_is_one_order(client: Browser, merchant: Merchant) -> None:
@@ -251,7 +264,8 @@ def test_a_paid_order_shows_its_steps_and_the_pdf_and_stops_asking(
     assert pdf.headers["Cache-Control"] == "no-store"
     code = vouchers.read_code(order.units.get().voucher)
     assert code not in page
-    assert client.get(f"{path}/vouchers/2.pdf").status_code == 404
+    for unit_no in ("0", "2", "9" * 10, "9" * 23):
+        assert client.get(f"{path}/vouchers/{unit_no}.pdf").status_code == 404
 
 
 def test_the_page_asks_less_often_the_longer_it_waits(client: Browser, merchant: Merchant) -> None:
@@ -313,6 +327,33 @@ def test_an_unknown_voucher_link_is_not_there(client: Browser, merchant: Merchan
     assert client.get(f"/v/{token}").status_code == 404
 
 
+@pytest.mark.req("T24")
+@pytest.mark.parametrize("path", [SHOP, "/static/app.css", "/login", "/api/v1/vouchers/validate"])
+@pytest.mark.parametrize("host", ["evil.example", "cafe-alba.example.evil.example", "a" * 64])
+def test_a_host_that_is_not_ours_is_refused_and_breaks_nothing(
+    app: flask.Flask, client: Browser, merchant: Merchant, host: str, path: str
+) -> None:
+    app.config["TRUSTED_HOSTS"] = ["localhost"]
+    answer = client.get(path, headers={"Host": host})
+    assert answer.status_code == 400
+    assert host not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.req("T27")
+def test_the_log_of_a_mistake_names_the_route_and_never_a_secret_link(
+    app: flask.Flask, client: Browser, merchant: Merchant
+) -> None:
+    _buy(client)
+    app.view_functions["shop.show_order"] = _break
+    path = _order_path(Order.get())
+    with structlog.testing.capture_logs() as logged:
+        assert client.get(path).status_code == 500
+    assert "GET /o/<token>" in str(logged)
+    assert path.removeprefix("/o/") not in str(logged)
+
+
 def test_error_pages_name_what_to_do_and_a_reference(client: Browser, merchant: Merchant) -> None:
     missing = client.get("/nowhere?lang=en")
     assert missing.status_code == 404
@@ -334,6 +375,10 @@ def _weekday(year: int, day: int) -> int:
     return clock.now().replace(year=year, month=3, day=day).weekday()
 
 
+def _break(**values: str) -> str:
+    raise RuntimeError("a mistake of ours")
+
+
 def _order_path(order: Order) -> str:
     from effects import links
 
@@ -341,7 +386,7 @@ def _order_path(order: Order) -> str:
 
 
 def _voucher_path(voucher: object) -> str:
-    return vouchers.page_url(voucher).removeprefix("http://localhost")  # type: ignore[arg-type]
+    return links.voucher_url(voucher).removeprefix("http://localhost")  # type: ignore[arg-type]
 
 
 def _delay(page: str) -> str | None:

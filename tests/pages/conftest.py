@@ -88,7 +88,9 @@ def person(request: pytest.FixtureRequest, chromium: Browser, demo: Demo) -> Ite
 @pytest.fixture
 def merchant_at_desk(chromium: Browser, demo: Demo) -> Iterator[Page]:
     """Somebody at a desk, with JavaScript."""
-    yield from _watched(chromium.new_context(base_url=demo.url, locale="de-AT", viewport={"width": 1280, "height": 900}))
+    yield from _watched(
+        chromium.new_context(base_url=demo.url, locale="de-AT", viewport={"width": 1280, "height": 900})
+    )
 
 
 def _watched(context: BrowserContext) -> Iterator[Page]:

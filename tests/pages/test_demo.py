@@ -45,7 +45,9 @@ def test_a_sale_in_the_browser_ends_with_a_pdf_in_the_mailbox_within_five_second
     assert answer["valid"] and answer["voucher"]["code_last4"] == papers.code_of(pdf)[-4:]
     person.goto("/demo/mailbox")
     person.get_by_role("link", name=re.compile(email)).click()
-    expect(person.get_by_text("application/pdf").or_(person.get_by_role("link", name=re.compile(r"\.pdf"))).first).to_be_visible()
+    expect(
+        person.get_by_text("application/pdf").or_(person.get_by_role("link", name=re.compile(r"\.pdf"))).first
+    ).to_be_visible()
     assert has_no_sideways_scroll(person)
 
 
@@ -103,5 +105,3 @@ def sales_till(demo: Demo):  # type: ignore[no-untyped-def]
         return dict(requests.post(f"{demo.url}/api/v1/vouchers/validate", json=body, headers=headers, timeout=5).json())
 
     return validate
-
-
