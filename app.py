@@ -56,7 +56,7 @@ def _flask_config(settings: config.Settings) -> dict[str, object]:
         "MAX_FORM_PARTS": 500,
         "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session; a merchant's tab stays open for days
-        "RATELIMIT_STORAGE_URI": settings.queue_url if is_redis else "windows://",
+        "RATELIMIT_STORAGE_URI": settings.queue_url if is_redis else "memory://",
         "RATELIMIT_STORAGE_OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} if is_redis else {},
         # Redis away must not take the shop with it: limits are then counted in the process.
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,

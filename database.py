@@ -263,7 +263,7 @@ def _open_sqlite(url: str) -> QueuedSqlite:
     path = url.removeprefix("sqlite:///")
     if path in ("", ":memory:"):
         raise ValueError("DATABASE_URL needs a file: web and worker are separate processes and share it")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds names and addresses
     if sqlite3.sqlite_version_info < (3, 35, 0):
         raise RuntimeError(f"SQLite 3.35 or newer is needed (RETURNING); this Python has {sqlite3.sqlite_version}")
     return QueuedSqlite(

@@ -46,7 +46,7 @@ def login() -> ResponseReturnValue:
 
 @blueprint.post("/login")
 @limits.limiter.limit("30 per minute")
-@limits.limiter.limit("10 per minute", key_func=lambda: request.form.get("email", "").strip().lower())
+@limits.limiter.limit("10 per minute", key_func=lambda: f"{request.remote_addr} {_typed_email()}")
 def sign_in() -> ResponseReturnValue:
     """Check e-mail and password; whatever is wrong, the answer is the same."""
     user = _user_by_email(request.form.get("email", ""))
@@ -104,6 +104,10 @@ def _form(*, status: int, email: str = "", error: str = "") -> ResponseReturnVal
     # It carries a token of this visitor's session and, after a slip, the address that was typed.
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _typed_email() -> str:
+    return request.form.get("email", "").strip().lower()[:254]
 
 
 def _user_by_email(typed: str) -> User | None:

@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 
 from blueprints import accents, forms, htmx, limits, pictures, presentation, progress
 from domain import catalogue, checkout, clock, refusals
+from domain.states import DELIVERABLE
 from effects import document, links, payment
 from effects.outside import here
 from gateways import vault
@@ -145,7 +146,7 @@ def download(token: str, unit_no: int) -> ResponseReturnValue:
     order = _order(token)
     unit = order.units.where(Unit.unit_no == unit_no).first() or abort(404)
     voucher = unit.voucher
-    if voucher is None or not order.is_paid:
+    if voucher is None or not order.is_paid or voucher.status not in DELIVERABLE:
         abort(404)
     return presentation.pdf_download(document.stored_pdf(voucher), merchant=order.merchant, locale=order.locale)
 

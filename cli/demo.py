@@ -48,7 +48,7 @@ def demo() -> None:
     if not settings.is_demo:
         raise click.ClickException("STRIPE_SECRET_KEY is set; the demo never runs beside a Stripe key. Unset it.")
     _require_free_port(settings.port)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     mail_port = _free_port()
     settings = settings.model_copy(update={"mail_server": "127.0.0.1", "mail_port": mail_port})
     database.connect(settings.database_url)

@@ -79,3 +79,5 @@ PAYABLE = (PaymentState.OPEN, PaymentState.EXPIRED, PaymentState.FAILED)
 # Checkout may still turn into money.
 UNSETTLED = (PaymentState.OPEN, PaymentState.PROCESSING)
 MAILS = (StepName.DELIVER_BUYER, StepName.DELIVER_RECIPIENT, StepName.RECEIPT)
+# Its PDF may go out: blocked and cancelled vouchers stay with us.
+DELIVERABLE = (VoucherStatus.PENDING, VoucherStatus.ACTIVE)

@@ -6,7 +6,7 @@ from babel.dates import format_datetime
 
 from database import transaction
 from domain import clock, fulfilment, money, timeline
-from domain.states import StepName, VoucherStatus
+from domain.states import DELIVERABLE, StepName
 from effects import document, links
 from effects import voucher as vouchers
 from effects.outside import here
@@ -19,7 +19,6 @@ _AT_LEAST = {Failure.NOT_NOW: timedelta(seconds=30), Failure.OURS: timedelta(sec
 _GREYLISTED = (450, 451)
 _GREYLIST_PAUSE = timedelta(minutes=5)
 _PERMANENT = frozenset({Failure.BAD_ADDRESS, Failure.REFUSED})
-_DELIVERABLE = frozenset({VoucherStatus.ACTIVE, VoucherStatus.PENDING})
 
 
 class PdfMissing(Exception):
@@ -31,7 +30,7 @@ def deliver(step: Step) -> None:
     order = step.order
     unit = step.unit
     voucher = unit.voucher
-    if voucher.status not in _DELIVERABLE:
+    if voucher.status not in DELIVERABLE:
         fulfilment.skip(step, code=f"voucher_{voucher.status}")
         return
     is_to_buyer = step.name == StepName.DELIVER_BUYER

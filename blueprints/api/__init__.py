@@ -15,7 +15,8 @@ from blueprints.api.problems import Problem
 from domain import refusals
 
 blueprint = flask.Blueprint("api", __name__, url_prefix="/api/v1")
-limits.limiter.limit(keys.RATE, key_func=keys.rate_subject)(blueprint)
+limits.limiter.limit(keys.UNKNOWN_CODES, key_func=keys.presented, deduct_when=keys.is_code_unknown)(blueprint)
+limits.limiter.limit(keys.UNKNOWN_KEYS, deduct_when=keys.is_key_unknown)(blueprint)
 
 # (path, endpoint, view): one line per call. OPTIONS is not offered: tills are not browsers.
 CALLS = (

@@ -30,7 +30,10 @@ def validate_voucher() -> flask.Response:
 def find(key: ApiKey, code: str) -> Voucher | None:
     """The voucher that `key` may see behind a code: its merchant's, and of its own mode."""
     voucher = vouchers.find_by_code(key.merchant, code)
-    return voucher if voucher is not None and voucher.is_test == key.is_test else None
+    if voucher is None or voucher.is_test != key.is_test:
+        keys.note_unknown_code()
+        return None
+    return voucher
 
 
 def _shape(verdict: validation.Verdict, voucher: Voucher | None, key: ApiKey) -> dict[str, object]:

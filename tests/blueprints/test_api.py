@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -498,19 +498,42 @@ def test_the_use_of_a_key_is_remembered(till: Counter, merchant: Merchant, sell:
     assert ApiKey.get_by_id(till.key.id).last_used_at > first
 
 
-def test_a_busy_till_is_slowed_down_and_told_how_long(app: flask.Flask, client: FlaskClient, till: Counter) -> None:
+@pytest.fixture
+def fresh_limits() -> Iterator[None]:
+    """Nobody has guessed before, and nobody after has."""
     from blueprints import limits
 
     limits.limiter.reset()
-    statuses = [client.get("/api/v1/vouchers/validate").status_code for _ in range(3)]
-    assert statuses == [405] * 3
-    try:
-        answers = [till.post(VALIDATE, data=b"", headers={"Content-Type": "text/plain"}) for _ in range(601)]
-        assert {answer.status_code for answer in answers[:600]} == {415}
-        assert (answers[600].status_code, answers[600].json["code"]) == (429, "rate_limited")
-        assert int(answers[600].headers["Retry-After"]) >= 1
-    finally:
-        limits.limiter.reset()
+    yield
+    limits.limiter.reset()
+
+
+@pytest.mark.req("T1", "T32")
+def test_a_till_that_works_is_never_slowed_down_but_one_that_guesses_codes_is(
+    till: Counter, merchant: Merchant, sell: Sell, fresh_limits: None
+) -> None:
+    _, code = sell(merchant)
+    assert {till.validate(code).status_code for _ in range(250)} == {200}
+    # The same key in other letters of the scheme is the same guesser.
+    schemes = ("Bearer", "bearer", "BEARER", "bEaReR")
+    answers = [
+        till.post(VALIDATE, GOOD, headers={"Authorization": f"{schemes[n % 4]} {till.text}"}) for n in range(201)
+    ]
+    assert {answer.status_code for answer in answers[:200]} == {200}
+    assert (answers[200].status_code, answers[200].json["code"]) == (429, "rate_limited")
+    assert int(answers[200].headers["Retry-After"]) >= 1
+
+
+@pytest.mark.req("T1", "T26", "T32")
+def test_whoever_tries_keys_is_slowed_down_whatever_keys_they_are(
+    client: FlaskClient, merchant: Merchant, fresh_limits: None
+) -> None:
+    answers = [
+        client.post(VALIDATE, json={}, headers={"Authorization": f"Bearer gv_test_{n:012x}_{'a' * 43}"})
+        for n in range(61)
+    ]
+    assert {answer.status_code for answer in answers[:60]} == {401}
+    assert answers[60].status_code == 429
 
 
 # --- what is read ------------------------------------------------------------------------------------------------
