@@ -29,14 +29,15 @@ def collect(root: Path = ROOT, *, languages: tuple[str, ...] = LANGUAGES) -> Non
     from babel.messages.catalog import Catalog
 
     template = Catalog(project="Vouchsafe", charset="utf-8")
-    for _, _, message, comments, context in _texts(root):
+    for _, _, message, comments, context in said(root):
         template.add(message, auto_comments=comments, context=context)
     for language in languages:
         source = root / "translations" / language / "LC_MESSAGES" / "messages.po"
         say(f"{source.relative_to(root)}: {_merge(source, template, language)}")
 
 
-def _texts(root: Path) -> Any:
+def said(root: Path = ROOT) -> Any:
+    """Every text of the code and the templates below `root`: (file, line, text, comments, context)."""
     from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
     from babel.messages.frontend import parse_mapping_cfg
 
