@@ -167,7 +167,10 @@ def slot(name: str, field: peewee.Field | None = None) -> peewee.Value:
 
 
 def slots(model: type[peewee.Model]) -> dict[Any, peewee.Value]:
-    """A slot for each column of `model`, for an INSERT; the database counts an automatic key by itself."""
+    """A slot for each column of `model`, for an INSERT; the database counts an automatic key by itself.
+
+    Not for a model with JSON columns: on SQLite they are written through a function, which is no value.
+    """
     meta: Any = model._meta  # type: ignore[attr-defined]
     counted = meta.primary_key if meta.auto_increment else None
     return {field: slot(field.name, field) for field in meta.sorted_fields if field is not counted}
