@@ -106,7 +106,7 @@ def app(settings: config.Settings, press: Press) -> Iterator[flask.Flask]:
     made.test_client_class = Browser
     made.testing = True
     made.extensions["outside"] = dataclasses.replace(made.extensions["outside"], press=press)
-    with made.app_context(), database.db.connection_context():
+    with made.app_context(), database.connected():
         yield made
     made.extensions["huey"].storage.close()
     database.db.obj.close_all()
