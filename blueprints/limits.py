@@ -4,6 +4,5 @@ import flask_limiter
 from flask_limiter.util import get_remote_address
 
 BODY_OF_FORM = 256 * 1024
-BODY_OF_WEBHOOK = 256 * 1024
 
 limiter = flask_limiter.Limiter(get_remote_address, strategy="moving-window")

@@ -3,12 +3,12 @@
 import flask
 import structlog
 
-from blueprints.limits import BODY_OF_WEBHOOK
 from database import transaction
 from domain import checkout
 from effects import payment as payments
 from effects.outside import here
 from gateways.stripe_checkout import Event, EventRefused, StripeRefused, StripeUnavailable
+from gateways.stripe_events import MAX_EVENT_BYTES
 from models import Payment, StripeEvent
 
 log = structlog.get_logger()
@@ -18,7 +18,7 @@ blueprint = flask.Blueprint("webhooks", __name__)
 @blueprint.post("/webhooks/stripe")
 def receive_stripe_event() -> tuple[dict[str, str], int]:
     """200 once the event is settled or of no concern, 400 for a forged one, 503 when Stripe should repeat it."""
-    flask.request.max_content_length = BODY_OF_WEBHOOK
+    flask.request.max_content_length = MAX_EVENT_BYTES
     try:
         event = here().stripe.read_event(
             flask.request.get_data(cache=False), flask.request.headers.get("Stripe-Signature")

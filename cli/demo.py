@@ -49,12 +49,11 @@ def demo() -> None:
         raise click.ClickException("STRIPE_SECRET_KEY is set; the demo never runs beside a Stripe key. Unset it.")
     _require_free_port(settings.port)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mail_port = _free_port()
-    settings = settings.model_copy(update={"mail_server": "127.0.0.1", "mail_port": mail_port})
+    mailbox = captured_mailbox.serve(settings.mailbox_file)
+    settings = settings.model_copy(update={"mail_server": "127.0.0.1", "mail_port": mailbox.port})
     database.connect(settings.database_url)
     # From here on mails go to the captured mailbox.
     flask.current_app.extensions["outside"] = outside.build(settings, ring=tasks.kick)
-    mailbox = captured_mailbox.serve(settings.mailbox_file, host="127.0.0.1", port=mail_port)
     _write_record(settings)
     try:
         with connected():
@@ -162,12 +161,6 @@ def _require_free_port(port: int) -> None:
             raise click.ClickException(
                 f"port {port} is taken; choose another one: PORT={port + 1} make demo"
             ) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
