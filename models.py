@@ -21,13 +21,28 @@ from peewee import (
 
 from database import MomentField, db
 from domain import clock
-from domain.states import MAILS, EntryKind, PaymentState, Role, StepState, TaxClass, VoucherStatus, VoucherType
+from domain.states import (
+    MAILS,
+    BatchState,
+    EntryKind,
+    HoldState,
+    PaymentState,
+    Role,
+    RowState,
+    ShownStatus,
+    StepState,
+    TaxClass,
+    VoucherStatus,
+    VoucherType,
+)
 
 
 def _table_name(model: type[peewee.Model]) -> str:
-    """`TimelineEntry` → `timeline_entries`: tables are plural."""
+    """`TimelineEntry` → `timeline_entries`, `Batch` → `batches`: tables are plural."""
     words = re.sub(r"(?<!^)(?=[A-Z])", "_", model.__name__).lower()
-    return f"{words.removesuffix('y')}ies" if words.endswith("ry") else f"{words}s"
+    if words.endswith("ry"):
+        return f"{words.removesuffix('y')}ies"
+    return f"{words}es" if words.endswith("ch") else f"{words}s"
 
 
 class Table(peewee.Model):
@@ -309,17 +324,46 @@ class Voucher(Table):
     def is_expired(self, at: datetime) -> bool:
         return self.expires_at is not None and at > self.expires_at
 
-    def shown_status(self, at: datetime) -> str:
+    def shown_status(self, at: datetime) -> ShownStatus:
         """One of the six: what is stored, or `expired` and `depleted` found from the facts."""
         if self.status != VoucherStatus.ACTIVE:
-            return str(self.status)
+            return ShownStatus(self.status)
         if self.is_expired(at):
-            return "expired"
-        return "depleted" if self.balance_minor == 0 else "active"
+            return ShownStatus.EXPIRED
+        return ShownStatus.DEPLETED if self.balance_minor == 0 else ShownStatus.ACTIVE
+
+
+class Hold(Table):
+    """Money set aside for one bill. Written by domain/holds.py alone; triggers keep `held_minor` equal to their sum."""
+
+    public_id = CharField(unique=True)
+    voucher = ForeignKeyField(Voucher)
+    voucher_id: int
+    merchant = ForeignKeyField(Merchant)
+    merchant_id: int
+    amount_minor = BigIntegerField()
+    state = CharField(default=HoldState.ACTIVE)
+    operation_key = CharField()
+    actor = CharField()
+    reference = CharField(null=True)
+    location = CharField(null=True)
+    terminal = CharField(null=True)
+    description = TextField(null=True)
+    created_at = MomentField()
+    expires_at = MomentField()
+    ended_at = MomentField(null=True)
+
+    class Meta:
+        indexes = ((("merchant", "operation_key"), True), (("voucher", "state"), False))
+
+    def shown_state(self, at: datetime) -> HoldState:
+        """What is stored, or `expired` for an active one whose time is over."""
+        is_over = self.state == HoldState.ACTIVE and at >= self.expires_at
+        return HoldState.EXPIRED if is_over else HoldState(self.state)
 
 
 class Entry(Table):
-    """One change of one balance. Never updated, never deleted; written by domain/ledger.py alone."""
+    """One change of one balance. Never updated, never deleted; written by domain/entries.py alone."""
 
     public_id = CharField(unique=True)
     voucher = ForeignKeyField(Voucher)
@@ -342,6 +386,8 @@ class Entry(Table):
     created_at = MomentField()
     previous_hash = CharField()
     hash = CharField()
+    hold = ForeignKeyField(Hold, null=True, unique=True)
+    hold_id: int | None
 
     class Meta:
         indexes = (
@@ -349,6 +395,58 @@ class Entry(Table):
             (("merchant", "operation_key"), True),
             (("merchant", "created_at"), False),
         )
+
+
+class Batch(Table):
+    """Many vouchers of one merchant at once: a dry run for people, then rows that a worker takes in order."""
+
+    public_id = CharField(unique=True)
+    merchant = ForeignKeyField(Merchant)
+    merchant_id: int
+    kind = CharField()
+    state = CharField(default=BatchState.DRAFT)
+    name = CharField()
+    currency = CharField()
+    type = CharField(default=VoucherType.GIFT_CARD)
+    is_test = BooleanField()
+    actor = CharField()
+    token = IntegerField(default=0)
+    lease_until = MomentField(null=True)
+    liability_before_minor = BigIntegerField(null=True)
+    liability_after_minor = BigIntegerField(null=True)
+    created_at = MomentField(default=clock.now)
+    started_at = MomentField(null=True)
+    finished_at = MomentField(null=True)
+
+    class Meta:
+        indexes = ((("merchant", "created_at"), False), (("state", "lease_until"), False))
+
+    @property
+    def rows(self) -> "peewee.ModelSelect[BatchRow]":
+        return BatchRow.select().where(BatchRow.batch == self).order_by(BatchRow.row_no)
+
+
+class BatchRow(Table):
+    """One line of a batch. `sealed` is the line as it was sent, codes and all, so a stolen database reads none."""
+
+    batch = ForeignKeyField(Batch)
+    batch_id: int
+    row_no = IntegerField()
+    state = CharField(default=RowState.WAITING)
+    value_minor = BigIntegerField(null=True)
+    expires_at = MomentField(null=True)
+    customer_id = CharField(null=True)
+    reference = CharField(null=True)
+    key_id = CharField()
+    sealed = BlobField()
+    code_hmac = CharField(null=True)
+    problem = CharField(null=True)
+    detail = TextField(null=True)
+    voucher = ForeignKeyField(Voucher, null=True, unique=True)
+    voucher_id: int | None
+
+    class Meta:
+        indexes = ((("batch", "row_no"), True), (("batch", "state", "row_no"), False))
 
 
 class VoucherPdf(Table):
@@ -453,7 +551,9 @@ class ApiKey(Table):
 
 
 class IdempotencyRecord(Table):
-    """A caller's key with the answer it got, for ever."""
+    """A caller's key with the answer it got, for ever. A tombstone stands for a call that must never be booked."""
+
+    TOMBSTONE = "tombstone"
 
     merchant = ForeignKeyField(Merchant)
     merchant_id: int
@@ -466,6 +566,10 @@ class IdempotencyRecord(Table):
 
     class Meta:
         primary_key = peewee.CompositeKey("merchant", "key")
+
+    @property
+    def is_tombstone(self) -> bool:
+        return self.route == self.TOMBSTONE
 
 
 class StripeEvent(Table):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from database import transaction
-from domain import catalogue, checkout, clock, fulfilment, ledger
+from domain import catalogue, checkout, clock, entries, fulfilment, ledger
 from domain.states import Role, StepName, VoucherStatus, VoucherType
 from effects import voucher, work
 from gateways import passwords, vault
@@ -112,7 +112,7 @@ def _voucher(merchant: Merchant, minor: int, *, taken: int = 0, expired_days_ago
             is_test=True,
         )
         if taken:
-            till = ledger.Till(reference="R-1042", location="Wien", terminal="Bar")
+            till = entries.Till(reference="R-1042", location="Wien", terminal="Bar")
             ledger.redeem(
                 issued.id,
                 amount_minor=taken,

@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from domain import ledger
+from domain import entries
 from domain.states import EntryKind, PaymentState, StepName, StepState
 from models import Entry, IdempotencyRecord, Merchant, Order, Payment, Step, Unit, Voucher, VoucherPdf
 
@@ -52,12 +52,12 @@ def _balances_off() -> Iterable[str]:
 def _chains_broken() -> Iterable[str]:
     """Walk every voucher's entries: sequence, running sum, currency, merchant and hash all have to continue."""
     sequence, balance, previous_hash, voucher_id = 0, 0, "", 0
-    entries = Entry.select(Entry, Voucher).join(Voucher).order_by(Entry.voucher, Entry.seq)
-    for entry in entries.iterator():
+    rows = Entry.select(Entry, Voucher).join(Voucher).order_by(Entry.voucher, Entry.seq)
+    for entry in rows.iterator():
         if entry.voucher_id != voucher_id:
             sequence, balance, previous_hash, voucher_id = 0, 0, "", entry.voucher_id
         sequence, balance = sequence + 1, balance + entry.amount_minor
-        expected = ledger.chain_hash(previous_hash, ledger.chained_facts(entry))
+        expected = entries.chain_hash(previous_hash, entries.chained_facts(entry))
         is_in_place = entry.seq == sequence and entry.balance_after_minor == balance >= 0
         is_same_world = (entry.currency, entry.merchant_id) == (entry.voucher.currency, entry.voucher.merchant_id)
         if not is_in_place or not is_same_world or (entry.previous_hash, entry.hash) != (previous_hash, expected):

@@ -1,6 +1,6 @@
 """A caller's key is worth one answer, for ever: stored in the same transaction as the booking that it answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import peewee
@@ -26,17 +26,21 @@ class Answer:
     is_replay: bool = False
 
 
-def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Callable[[], Answer]) -> Answer:
+def once(
+    merchant: Merchant, *, key: str, route: str, fingerprints: Sequence[str], work: Callable[[], Answer]
+) -> Answer:
     """Run `work` for this key or give back the answer it once got.
 
-    `work` runs inside the transaction and turns a Refusal into an Answer itself, so refusals are stored too; any other
-    exception rolls back and stores nothing, so that the same key runs again. Raises IdempotencyConflict for another
-    route or body, RequestInProgress when the first call holds the key longer than the database waits.
+    `fingerprints` are the request's under every key of the vault, the writing one first. `work` runs inside the
+    transaction and turns a Refusal into an Answer itself, so refusals are stored too; any other exception rolls back
+    and stores nothing, so that the same key runs again. Raises IdempotencyConflict for another route or body,
+    AlreadyReversed when the call was reversed before it came, RequestInProgress when the first call holds the key
+    longer than the database waits.
     """
     try:
         with transaction():
-            if not _claim(merchant, key=key, route=route, fingerprint=fingerprint):
-                return _replay(merchant, key=key, route=route, fingerprint=fingerprint)
+            if not _claim(merchant, key=key, route=route, fingerprint=fingerprints[0]):
+                return _replay(merchant, key=key, route=route, fingerprints=fingerprints)
             answer = work()
             _KEEP.write(merchant_id=merchant.id, key=key, status=answer.status, body=answer.body)
             return answer
@@ -46,15 +50,33 @@ def once(merchant: Merchant, *, key: str, route: str, fingerprint: str, work: Ca
         raise
 
 
-def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> bool:
+def bury(merchant: Merchant, *, key: str) -> bool:
+    """Plant a tombstone for a call that nobody has seen, inside a transaction: whoever sends it later is refused.
+
+    False when the key is known; a call that is being booked right now is waited for.
+    """
+    return _claim(merchant, key=key, route=IdempotencyRecord.TOMBSTONE, fingerprint="", status=409)
+
+
+def find(merchant: Merchant, *, key: str) -> IdempotencyRecord | None:
+    """What is stored for this key, or None."""
+    record: IdempotencyRecord | None = IdempotencyRecord.get_or_none(
+        IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key
+    )
+    return record
+
+
+def _claim(merchant: Merchant, *, key: str, route: str, fingerprint: str, status: int | None = None) -> bool:
     # A twin with the same key waits here: on PostgreSQL in the index, on SQLite in BEGIN IMMEDIATE.
-    row = IdempotencyRecord(merchant=merchant, key=key, route=route, fingerprint=fingerprint, status=None, body=None)
+    row = IdempotencyRecord(merchant=merchant, key=key, route=route, fingerprint=fingerprint, status=status, body=None)
     return bool(_CLAIM.write(**row.__data__))
 
 
-def _replay(merchant: Merchant, *, key: str, route: str, fingerprint: str) -> Answer:
+def _replay(merchant: Merchant, *, key: str, route: str, fingerprints: Sequence[str]) -> Answer:
     record = IdempotencyRecord.get(IdempotencyRecord.merchant == merchant, IdempotencyRecord.key == key)
-    if (record.route, record.fingerprint) != (route, fingerprint):
+    if record.is_tombstone:
+        raise refusals.AlreadyReversed("This call was reversed before it arrived; nothing was booked.")
+    if record.route != route or record.fingerprint not in fingerprints:
         raise refusals.IdempotencyConflict("Use a fresh Idempotency-Key for a new request.")
     return Answer(record.status or 0, record.body or "", is_replay=True)
 

@@ -1,30 +1,24 @@
-"""The only writer of entries and balances.
+"""The verbs of money: issue, redeem, refund, reverse, adjust; and what a balance was at any moment.
 
-Every function here runs inside a transaction that its caller owns (`database.transaction`), locks the voucher, checks,
-and appends one entry; the database's triggers refuse whatever a mistake here would let through.
+Every verb runs inside a transaction that its caller owns, locks the voucher, checks, and appends one entry.
 """
 
-import hashlib
-import json
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from database import Prepared, db, locked, slot, slots
-from domain import clock, refusals, validation
+import peewee
+
+from domain import entries, holds, refusals, statuses, validation
+from domain.entries import NO_TILL, Till
 from domain.states import EntryKind, VoucherStatus, VoucherType
+from domain.statuses import Verb
 from models import Entry, Merchant, Unit, Voucher
-
-_LOCKED_VOUCHER = Prepared(lambda: locked(Voucher.select().where(Voucher.id == slot("voucher_id"))))
-_HASH_BEFORE = Prepared(
-    lambda: Entry.select(Entry.hash).where(Entry.voucher == slot("voucher_id"), Entry.seq == slot("seq")).tuples()
-)
-_NEW_ENTRY = Prepared(lambda: Entry.insert(slots(Entry)).returning(Entry.id).tuples())
 
 
 @dataclass(frozen=True)
 class NewCode:
-    """A code that the vault has minted: what may be stored of it, never the code itself."""
+    """A code that the vault has sealed: what may be stored of it, never the code itself."""
 
     public_id: str
     hmac: str
@@ -32,16 +26,6 @@ class NewCode:
     key_id: str
     last4: str
     link_hash: str
-
-
-@dataclass(frozen=True)
-class Till:
-    """What a terminal says about a redemption; shown on the voucher's page and never interpreted."""
-
-    reference: str | None = None
-    location: str | None = None
-    terminal: str | None = None
-    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +37,12 @@ class Redemption:
     calculation: validation.Calculation
 
 
-def new_public_id(prefix: str) -> str:
-    """A random public id such as `vch_3f…`: 128 bits, safe in a URL."""
-    return f"{prefix}_{secrets.token_hex(16)}"
+@dataclass(frozen=True)
+class Booked:
+    """A booked entry and the voucher after it."""
+
+    entry: Entry
+    voucher: Voucher
 
 
 def issue(
@@ -68,7 +55,13 @@ def issue(
     actor: str,
     unit: Unit | None = None,
     type: VoucherType = VoucherType.GIFT_CARD,
+    status: VoucherStatus = VoucherStatus.ACTIVE,
+    customer_id: str | None = None,
+    valid_from: datetime | None = None,
     expires_at: datetime | None = None,
+    is_transferable: bool = True,
+    metadata: dict[str, str] | None = None,
+    reason: str = "",
     is_test: bool,
 ) -> Voucher:
     """Create a voucher worth `value_minor` with its one `issue` entry.
@@ -81,8 +74,12 @@ def issue(
         unit=unit,
         type=type,
         currency=currency,
-        status=VoucherStatus.ACTIVE,
+        status=status,
+        customer_id=customer_id,
+        valid_from=valid_from,
         expires_at=expires_at,
+        is_transferable=is_transferable,
+        metadata=metadata or {},
         code_hmac=code.hmac,
         code_ciphertext=code.ciphertext,
         code_key_id=code.key_id,
@@ -90,8 +87,10 @@ def issue(
         link_hash=code.link_hash,
         is_test=is_test,
     )
-    _append(voucher, EntryKind.ISSUE, amount_minor=value_minor, operation_key=operation_key, actor=actor)
-    return Voucher.get_by_id(voucher.id)
+    entries.append(
+        voucher, EntryKind.ISSUE, amount_minor=value_minor, operation_key=operation_key, actor=actor, reason=reason
+    )
+    return voucher
 
 
 def redeem(
@@ -103,91 +102,137 @@ def redeem(
     actor: str,
     customer_id: str | None = None,
     is_exact: bool = False,
-    till: Till | None = None,
+    till: Till = NO_TILL,
 ) -> Redemption:
     """Take `amount_minor`, or what is left when the balance is short and `is_exact` is False.
 
     `voucher_id` None stands for a code that nobody has. Raises the Refusal of the first check that fails, and
     InsufficientBalance for an exact redemption beyond the balance.
     """
-    voucher = _lock(voucher_id) if voucher_id is not None else None
-    verdict = validation.check(
-        voucher, amount_minor=amount_minor, currency=currency, customer_id=customer_id, at=clock.now()
+    voucher = holds.lock(voucher_id)
+    sums = validation.require(
+        voucher, amount_minor=amount_minor, currency=currency, customer_id=customer_id, is_exact=is_exact
     )
-    if verdict.refusal is not None:
-        raise verdict.refusal
-    if voucher is None or verdict.calculation is None:
-        raise RuntimeError("a verdict without refusal has a voucher and a calculation")
-    if is_exact and not verdict.calculation.covers_full_amount:
-        raise refusals.InsufficientBalance(
-            f"Only {voucher.available_minor} of {amount_minor} minor units are available.",
-            available_minor=voucher.available_minor,
-        )
-    entry = _append(
+    entry = entries.append(
         voucher,
         EntryKind.REDEEM,
-        amount_minor=-verdict.calculation.applicable_amount_minor,
+        amount_minor=-sums.applicable_amount_minor,
         operation_key=operation_key,
         actor=actor,
-        till=till or Till(),
+        till=till,
     )
-    voucher.balance_minor, voucher.version = entry.balance_after_minor, entry.seq
-    return Redemption(entry, voucher, verdict.calculation)
+    return Redemption(entry, voucher, sums)
 
 
-def chain_hash(previous_hash: str, facts: dict[str, object]) -> str:
-    """SHA-256 over the hash of the entry before and this entry's facts as canonical JSON."""
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256((previous_hash + canonical).encode()).hexdigest()
+def refund(
+    redemption: Entry, *, amount_minor: int, operation_key: str, actor: str, reason: str = "", till: Till = NO_TILL
+) -> Booked:
+    """Give back a part of a redemption, or all that is left of it.
+
+    Allowed in every status and reviving none. Raises RefundExceedsRedemption and AlreadyReversed.
+    """
+    voucher = _lock_for(redemption, Verb.REFUND)
+    left_minor = refundable_minor(redemption)
+    if _is_reversed(redemption):
+        raise refusals.AlreadyReversed("This redemption was reversed; nothing of it is left to refund.")
+    if amount_minor > left_minor:
+        detail = f"{left_minor} of this redemption's {-redemption.amount_minor} minor units can still be refunded."
+        raise refusals.RefundExceedsRedemption(detail, refundable_minor=left_minor)
+    entry = entries.append(
+        voucher,
+        EntryKind.REFUND,
+        amount_minor=amount_minor,
+        operation_key=operation_key,
+        actor=actor,
+        reason=reason,
+        redemption=redemption,
+        till=till,
+    )
+    return Booked(entry, voucher)
 
 
-def chained_facts(entry: Entry) -> dict[str, object]:
-    """The columns of an entry that its hash protects: all but the row's own key and the hashes."""
-    names = ("public_id", "voucher_id", "merchant_id", "seq", "kind", "amount_minor", "balance_after_minor", "currency")
-    more = ("redemption_id", "operation_key", "actor", "reason", "reference", "location", "terminal", "description")
-    facts: dict[str, object] = {name: getattr(entry, name) for name in names + more}
-    return facts | {"kind": str(entry.kind), "created_at": entry.created_at.isoformat()}
+def reverse(redemption: Entry, *, operation_key: str, actor: str, reason: str = "", till: Till = NO_TILL) -> Booked:
+    """Undo a redemption: give back whatever of it was not refunded yet.
+
+    Raises AlreadyReversed, and RefundExceedsRedemption when refunds gave back all of it before.
+    """
+    voucher = _lock_for(redemption, Verb.REVERSE)
+    if _is_reversed(redemption):
+        raise refusals.AlreadyReversed("This redemption was reversed before.")
+    left_minor = refundable_minor(redemption)
+    if left_minor == 0:
+        raise refusals.RefundExceedsRedemption("This redemption was refunded in full before.", refundable_minor=0)
+    entry = entries.append(
+        voucher,
+        EntryKind.REVERSE,
+        amount_minor=left_minor,
+        operation_key=operation_key,
+        actor=actor,
+        reason=reason,
+        redemption=redemption,
+        till=till,
+    )
+    return Booked(entry, voucher)
 
 
-def _lock(voucher_id: int) -> Voucher:
-    _require_transaction()
-    voucher: Voucher | None = _LOCKED_VOUCHER.first(voucher_id=voucher_id)
-    if voucher is None:
-        raise RuntimeError("vouchers are never deleted, and this one is gone")
+def adjust(
+    voucher_id: int, *, amount_minor: int, reason: str, operation_key: str, actor: str, till: Till = NO_TILL
+) -> Booked:
+    """Correct a balance by `amount_minor` (not 0), with a reason. Held money is not taken: InsufficientBalance."""
+    if amount_minor == 0 or not reason.strip():
+        raise ValueError("an adjustment moves something and says why")
+    voucher = entries.lock(voucher_id)
+    holds.free_expired(voucher)
+    statuses.require(voucher, Verb.ADJUST)
+    if -amount_minor > voucher.available_minor:
+        detail = f"Only {voucher.available_minor} minor units can be taken off."
+        raise refusals.InsufficientBalance(detail, available_minor=voucher.available_minor)
+    entry = entries.append(
+        voucher,
+        EntryKind.ADJUST,
+        amount_minor=amount_minor,
+        operation_key=operation_key,
+        actor=actor,
+        reason=reason.strip(),
+        till=till,
+    )
+    return Booked(entry, voucher)
+
+
+def refundable_minor(redemption: Entry) -> int:
+    """What refunds and reversals have left of a redemption, in minor units."""
+    given_back = Entry.select(peewee.fn.COALESCE(peewee.fn.SUM(Entry.amount_minor), 0)).where(
+        Entry.redemption == redemption
+    )
+    return -redemption.amount_minor - int(given_back.scalar())
+
+
+def balance_at(voucher: Voucher, at: datetime) -> int:
+    """What the voucher was worth at a moment, in minor units: the balance after its last entry until then."""
+    last: Entry | None = voucher.entries.where(Entry.created_at <= at).first()
+    return last.balance_after_minor if last is not None else 0
+
+
+def liability_at(merchant: Merchant, at: datetime, *, is_test: bool) -> dict[str, int]:
+    """Currency → what the merchant owed to all holders of vouchers at a moment, in minor units."""
+    rows: Any = (
+        Entry.select(Entry.currency, peewee.fn.SUM(Entry.amount_minor))
+        .join(Voucher)
+        .where(Entry.merchant == merchant, Entry.created_at <= at, Voucher.is_test == is_test)
+        .group_by(Entry.currency)
+        .order_by(Entry.currency)
+        .tuples()
+    )
+    return {currency: int(total_minor) for currency, total_minor in rows}
+
+
+def _lock_for(redemption: Entry, verb: Verb) -> Voucher:
+    if redemption.kind != EntryKind.REDEEM:
+        raise ValueError(f"only a redemption can be given back, not {redemption.kind}")
+    voucher = entries.lock(redemption.voucher_id)
+    statuses.require(voucher, verb)
     return voucher
 
 
-def _append(
-    voucher: Voucher, kind: EntryKind, *, amount_minor: int, operation_key: str, actor: str, till: Till | None = None
-) -> Entry:
-    _require_transaction()
-    till = till or Till()
-    previous = _HASH_BEFORE.first(voucher_id=voucher.id, seq=voucher.version)
-    entry = Entry(
-        public_id=new_public_id("txn"),
-        voucher=voucher,
-        merchant_id=voucher.merchant_id,
-        seq=voucher.version + 1,
-        kind=kind,
-        amount_minor=amount_minor,
-        redemption=None,
-        balance_after_minor=voucher.balance_minor + amount_minor,
-        currency=voucher.currency,
-        operation_key=operation_key,
-        actor=actor,
-        reason="",
-        reference=till.reference,
-        location=till.location,
-        terminal=till.terminal,
-        description=till.description,
-        created_at=clock.now(),
-        previous_hash=previous[0] if previous else "",
-    )
-    entry.hash = chain_hash(entry.previous_hash, chained_facts(entry))
-    (entry.id,) = _NEW_ENTRY.first(**entry.__data__)
-    return entry
-
-
-def _require_transaction() -> None:
-    if not db.in_transaction():
-        raise RuntimeError("ledger verbs run inside database.transaction()")
+def _is_reversed(redemption: Entry) -> bool:
+    return Entry.select().where(Entry.redemption == redemption, Entry.kind == EntryKind.REVERSE).exists()

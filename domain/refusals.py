@@ -76,6 +76,48 @@ class InsufficientBalance(Refusal):
     code, status, title = "insufficient_balance", 409, "The balance does not cover this amount"
 
 
+class RefundExceedsRedemption(Refusal):
+    """More than the redemption took, or than is left of it; `extra["refundable_minor"]` says how much is."""
+
+    code, title = "refund_exceeds_redemption", "A refund gives back what its redemption took, and no more"
+
+
+class AlreadyReversed(Refusal):
+    """The redemption was reversed, or the reversal came before the call that it stops."""
+
+    code, status, title = "already_reversed", 409, "This redemption was reversed"
+
+
+class HoldNotFound(Refusal):
+    """No such hold for this merchant; another merchant's hold looks just the same."""
+
+    code, status, title = "hold_not_found", 404, "There is no such hold"
+
+
+class HoldExpired(Refusal):
+    """The hold's time was over; what it held is free again."""
+
+    code, status, title = "hold_expired", 409, "This hold has expired"
+
+
+class HoldClosed(Refusal):
+    """The hold was captured or released; `extra["state"]` says which."""
+
+    code, status, title = "hold_closed", 409, "This hold is closed"
+
+
+class TransitionNotAllowed(Refusal):
+    """The voucher's status cannot become the wanted one; `extra` has `status` and `allowed`."""
+
+    code, status, title = "transition_not_allowed", 409, "The status cannot change in this way"
+
+
+class CodeTaken(Refusal):
+    """A voucher of this merchant has this code already."""
+
+    code, status, title = "code_taken", 409, "This code is taken"
+
+
 class IdempotencyConflict(Refusal):
     """The key was used before for another request."""
 

@@ -31,7 +31,7 @@ class VoucherType(StrEnum):
 
 
 class VoucherStatus(StrEnum):
-    """The stored statuses; `depleted` and `expired` are computed by `Voucher.shown_status`."""
+    """The stored statuses; `Voucher.shown_status` finds `depleted` and `expired` from the facts."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -39,13 +39,62 @@ class VoucherStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ShownStatus(StrEnum):
+    """The six that people and programs see: what is stored, or what the facts say of an active voucher."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    DEPLETED = "depleted"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    CANCELLED = "cancelled"
+
+
 class EntryKind(StrEnum):
+    """Why a balance changed. A refund gives back a part of a redemption, a reversal all that is left of it."""
+
     ISSUE = "issue"
     REDEEM = "redeem"
     REFUND = "refund"
+    REVERSE = "reverse"
     ADJUST = "adjust"
     EXPIRE = "expire"
     VOID = "void"
+
+
+class HoldState(StrEnum):
+    """An active hold whose time is over is shown as `expired` at once and stored so by the next writer."""
+
+    ACTIVE = "active"
+    CAPTURED = "captured"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class BatchKind(StrEnum):
+    """Many vouchers at once: new ones, or another system's with the codes that people already hold."""
+
+    ISSUE = "issue"
+    IMPORT = "import"
+
+
+class BatchState(StrEnum):
+    """A batch is a draft until somebody has seen its dry run and says go."""
+
+    DRAFT = "draft"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+class RowState(StrEnum):
+    """One line of a batch; `refused` was found by the dry run, `failed` when its turn came."""
+
+    WAITING = "waiting"
+    REFUSED = "refused"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class StepName(StrEnum):

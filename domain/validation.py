@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain import refusals
+from domain import clock, refusals
 from domain.states import VoucherStatus
 from models import Voucher
 
@@ -56,6 +56,26 @@ def check(
         if voucher is None or refusal is not None:
             return Verdict(results, refusal, None)
     return Verdict(results, None, calculate(voucher.available_minor if voucher else 0, amount_minor))
+
+
+def require(
+    voucher: Voucher, *, amount_minor: int, currency: str, customer_id: str | None, is_exact: bool
+) -> Calculation:
+    """The sums of a redemption that may go ahead now.
+
+    Raises the Refusal of the first check that fails, and InsufficientBalance when `is_exact` and the balance is short.
+    """
+    verdict = check(voucher, amount_minor=amount_minor, currency=currency, customer_id=customer_id, at=clock.now())
+    if verdict.refusal is not None:
+        raise verdict.refusal
+    if verdict.calculation is None:
+        raise RuntimeError("a verdict without refusal has a calculation")
+    if is_exact and not verdict.calculation.covers_full_amount:
+        raise refusals.InsufficientBalance(
+            f"Only {voucher.available_minor} of {amount_minor} minor units are available.",
+            available_minor=voucher.available_minor,
+        )
+    return verdict.calculation
 
 
 def calculate(available_minor: int, requested_minor: int) -> Calculation:

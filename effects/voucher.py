@@ -5,7 +5,7 @@ import re
 import peewee
 
 from database import Prepared, slot, transaction
-from domain import catalogue, clock, codes, fulfilment, ledger, timeline
+from domain import catalogue, clock, codes, entries, fulfilment, ledger, timeline
 from effects.outside import here
 from gateways import vault
 from models import Merchant, Order, Step, Unit, Voucher
@@ -36,7 +36,7 @@ def create(step: Step) -> None:
 
 def mint(merchant: Merchant) -> ledger.NewCode:
     """A fresh random code of `merchant`, sealed: 75 random bits, and a public id that its seal is bound to."""
-    box, code, public_id = here().vault, codes.generate(), ledger.new_public_id("vch")
+    box, code, public_id = here().vault, codes.generate(), entries.new_public_id("vch")
     sealed = box.seal(code.encode(), context=_context(merchant.id, public_id))
     return ledger.NewCode(
         public_id=public_id,

@@ -54,6 +54,13 @@ class Vault:
         """The look-up values of a normalised code under every key that is still known."""
         return tuple(self.code_hmac(code, key_id=key_id) for key_id in self._keys)
 
+    def fingerprints(self, text: str) -> tuple[str, ...]:
+        """What stands for a request in the idempotency records, under every known key.
+
+        A plain hash of a body that holds a short imported code could be tried out until it fits; this one can't.
+        """
+        return tuple(self._mac(key_id, "request-fingerprint", text.encode()).hex() for key_id in self._keys)
+
     def seal(self, content: bytes, *, context: str) -> Sealed:
         """Encrypt `content`; it opens again only with the same `context` (say, the voucher's public id)."""
         nonce = secrets.token_bytes(_NONCE_BYTES)

@@ -5,26 +5,7 @@ the sequence and the sum before it, a redemption is never refunded beyond itself
 last entry or nothing.
 """
 
-from peewee import PostgresqlDatabase
-
-TYPES = {
-    "sqlite": {
-        "id": "INTEGER PRIMARY KEY AUTOINCREMENT",
-        "bool": "INTEGER",
-        "json": "TEXT",
-        "blob": "BLOB",
-        "moment": "TIMESTAMP",
-        "money": "INTEGER",
-    },
-    "postgresql": {
-        "id": "BIGSERIAL PRIMARY KEY",
-        "bool": "BOOLEAN",
-        "json": "JSONB",
-        "blob": "BYTEA",
-        "moment": "TIMESTAMP",
-        "money": "BIGINT",
-    },
-}
+from migrations import dialects
 
 TABLES = """
 CREATE TABLE merchants (
@@ -173,10 +154,6 @@ CREATE TABLE workers (
   id {id}, name TEXT NOT NULL UNIQUE, started_at {moment} NOT NULL, seen_at {moment} NOT NULL);
 """
 
-# The same rules twice: one refusal per line of text, in each engine's own words. `{condition}` is true when refused.
-SQLITE_REFUSAL = "SELECT RAISE(ABORT, '{text}') WHERE {condition};"
-POSTGRES_REFUSAL = "IF {condition} THEN RAISE EXCEPTION '{text}' USING ERRCODE = 'check_violation'; END IF;"
-
 ENTRY_RULES = [
     ("the entry does not continue the sequence of its voucher",
      "NEW.seq <> (SELECT version + 1 FROM vouchers WHERE id = NEW.voucher_id)"),
@@ -235,29 +212,8 @@ TRIGGERS = [
 
 def up(migrator, db):
     """Create every table, index and trigger."""
-    engine = "postgresql" if isinstance(db, PostgresqlDatabase) else "sqlite"
-    for statement in TABLES.format(**TYPES[engine]).split(";\n"):
-        if statement.strip():
-            db.execute_sql(statement.strip().rstrip(";"))
-    for name, moment, table, rules, effect in TRIGGERS:
-        for statement in (_postgresql if engine == "postgresql" else _sqlite)(name, moment, table, rules, effect):
-            db.execute_sql(statement)
-    if engine == "postgresql":
-        for table in ("entries", "timeline_entries"):
-            db.execute_sql(
-                f"CREATE TRIGGER {table}_never_truncated BEFORE TRUNCATE ON {table}"
-                " EXECUTE FUNCTION entries_never_vanish()"
-            )
-
-
-def _sqlite(name, moment, table, rules, effect):
-    refusals = " ".join(SQLITE_REFUSAL.format(text=text, condition=condition) for text, condition in rules)
-    return [f"CREATE TRIGGER {name} {moment} ON {table} BEGIN {refusals} {effect} END"]
-
-
-def _postgresql(name, moment, table, rules, effect):
-    refusals = " ".join(POSTGRES_REFUSAL.format(text=text, condition=condition) for text, condition in rules)
-    return [
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {refusals} {effect} RETURN NEW; END $$",
-        f"CREATE TRIGGER {name} {moment} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()",
-    ]
+    dialects.create_tables(db, TABLES)
+    for trigger in TRIGGERS:
+        dialects.create_trigger(db, *trigger)
+    for table in ("entries", "timeline_entries"):
+        dialects.never_truncated(db, table, "entries_never_vanish")

@@ -1,6 +1,5 @@
 """One money operation over HTTP: the caller's Idempotency-Key, run once, answered or replayed."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -9,6 +8,7 @@ import flask
 
 from blueprints.api import keys, problems, schemas
 from domain import idempotency
+from effects.outside import here
 
 HEADER = "Idempotency-Key"
 REPLAY_HEADER = "Idempotent-Replayed"
@@ -30,7 +30,7 @@ def once(body: schemas.Request, *, key: str, work: Callable[[], idempotency.Answ
     Raises IdempotencyConflict and RequestInProgress (see domain/idempotency.py).
     """
     answer = idempotency.once(
-        keys.current().merchant, key=key, route=_route(), fingerprint=_fingerprint(body), work=work
+        keys.current().merchant, key=key, route=_route(), fingerprints=_fingerprints(body), work=work
     )
     media_type = "application/json" if answer.status < 400 else problems.MEDIA_TYPE
     response = flask.Response(answer.body, status=answer.status, content_type=media_type)
@@ -43,7 +43,7 @@ def _route() -> str:
     return f"{flask.request.method} {flask.request.url_rule}"
 
 
-def _fingerprint(body: schemas.Request) -> str:
+def _fingerprints(body: schemas.Request) -> tuple[str, ...]:
     # Only what was sent: a field that a later version adds must not turn an old key's replay into a conflict.
     sent = json.dumps(body.model_dump(exclude_unset=True), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{flask.request.method} {flask.request.path}\n{sent}".encode()).hexdigest()
+    return here().vault.fingerprints(f"{flask.request.method} {flask.request.path}\n{sent}")

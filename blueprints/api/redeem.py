@@ -5,7 +5,7 @@ import re
 import flask
 
 from blueprints.api import keys, operations, problems, schemas, shapes, validate, wording
-from domain import ledger, refusals, timeline
+from domain import entries, ledger, refusals, timeline
 from domain.api_keys import Scope
 from domain.idempotency import Answer
 from models import ApiKey, Voucher
@@ -54,7 +54,7 @@ def _book(wanted: schemas.RedemptionById, *, voucher: Voucher | None, key: str) 
         actor=_actor(caller),
         customer_id=wanted.customer_id,
         is_exact=wanted.mode == "exact",
-        till=ledger.Till(
+        till=entries.Till(
             reference=wanted.reference,
             location=wanted.location or caller.location,
             terminal=wanted.terminal or caller.terminal,

@@ -12,7 +12,7 @@ import pytest
 
 from blueprints.dashboard import listing, sentences, tracks, troubles, wording
 from database import db, transaction
-from domain import checkout, clock, fulfilment, ledger
+from domain import checkout, clock, entries, fulfilment, ledger
 from domain.states import Role, StepName, StepState
 from effects import voucher as vouchers
 from models import Merchant, Order, Payment, Step, StepAttempt, TimelineEntry, Unit, User, Voucher
@@ -507,7 +507,7 @@ def test_the_ledger_shows_each_change_with_its_till_and_the_balance_after(anna: 
             currency="EUR",
             operation_key="k",
             actor="till",
-            till=ledger.Till(reference="R-1042", location="Bar", terminal="Kasse 1"),
+            till=entries.Till(reference="R-1042", location="Bar", terminal="Kasse 1"),
         )
     page = html.unescape(anna.get(f"/dashboard/vouchers/{voucher.public_id}").text)
     for words in ("−€12.50", "+€50.00", "€37.50", "Bar, Kasse 1, R-1042", "Redeemed", "Issued"):

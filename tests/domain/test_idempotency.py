@@ -16,7 +16,9 @@ ROUTE = "POST /vouchers/redeem"
 
 def _once(merchant: Merchant, work: Callable[[], Answer], **changes: str) -> Answer:
     call = {"key": "k-1", "route": ROUTE, "fingerprint": "f-1"} | changes
-    return idempotency.once(merchant, key=call["key"], route=call["route"], fingerprint=call["fingerprint"], work=work)
+    return idempotency.once(
+        merchant, key=call["key"], route=call["route"], fingerprints=[call["fingerprint"]], work=work
+    )
 
 
 class Work:

@@ -7,13 +7,13 @@ import peewee
 import pytest
 
 import database
-from domain import clock, ledger, refusals
+from domain import clock, entries, holds, ledger, refusals
 from models import Entry, Merchant, Voucher
 
 
 def _code() -> ledger.NewCode:
     return ledger.NewCode(
-        public_id=ledger.new_public_id("vch"),
+        public_id=entries.new_public_id("vch"),
         hmac=secrets.token_hex(32),
         ciphertext=b"sealed",
         key_id="s1",
@@ -131,7 +131,7 @@ def test_a_verb_outside_of_a_transaction_is_a_mistake_that_is_told(merchant: Mer
 
 
 def test_what_the_till_says_is_kept_with_the_entry(merchant: Merchant) -> None:
-    till = ledger.Till(reference="R-77", location="Bar", terminal="T2", description="Brunch")
+    till = entries.Till(reference="R-77", location="Bar", terminal="T2", description="Brunch")
     entry = Entry.get_by_id(_redeem(_issue(merchant), 100, till=till).entry.id)
     assert (entry.reference, entry.location, entry.terminal, entry.description) == ("R-77", "Bar", "T2", "Brunch")
 
@@ -148,11 +148,11 @@ def test_the_sum_of_the_entries_is_the_balance(merchant: Merchant) -> None:
 def test_each_entry_carries_the_hash_of_the_one_before(merchant: Merchant) -> None:
     voucher = _issue(merchant, 5000)
     for amount in (100, 200, 300):
-        _redeem(voucher, amount, till=ledger.Till(location="Café Alba – Bar"))
+        _redeem(voucher, amount, till=entries.Till(location="Café Alba – Bar"))
     previous = ""
     for entry in reversed(list(voucher.entries)):
         assert entry.previous_hash == previous
-        assert entry.hash == ledger.chain_hash(previous, ledger.chained_facts(entry))
+        assert entry.hash == entries.chain_hash(previous, entries.chained_facts(entry))
         previous = entry.hash
 
 
@@ -161,7 +161,7 @@ def test_the_hash_covers_every_fact_of_an_entry(merchant: Merchant, column: str)
     entry = _issue(merchant).entries.get()
     changed = {"amount_minor": 1, "created_at": clock.now()}.get(column, "redeem")
     setattr(entry, column, changed)
-    assert ledger.chain_hash(entry.previous_hash, ledger.chained_facts(entry)) != entry.hash
+    assert entries.chain_hash(entry.previous_hash, entries.chained_facts(entry)) != entry.hash
 
 
 FORBIDDEN = {
@@ -225,7 +225,7 @@ def test_the_database_refuses_to_take_held_money(merchant: Merchant) -> None:
     voucher = _issue(merchant, 5000)
     _redeem(voucher, 100)
     with database.transaction():
-        Voucher.update(held_minor=4900).where(Voucher.id == voucher.id).execute()
+        holds.place(voucher.id, amount_minor=4900, currency="EUR", operation_key="hold:1", actor="key:Till")
     with pytest.raises(peewee.IntegrityError), database.transaction():
         _entry(voucher).save(force_insert=True)
 
@@ -270,7 +270,7 @@ def test_nobody_empties_the_ledger_in_one_go(engine: str, merchant: Merchant) ->
 def _entry(voucher: Voucher, **changes: object) -> Entry:
     last = voucher.entries.get()
     right: dict[str, object] = {
-        "public_id": ledger.new_public_id("txn"),
+        "public_id": entries.new_public_id("txn"),
         "voucher": voucher,
         "merchant": voucher.merchant_id,
         "seq": 3,

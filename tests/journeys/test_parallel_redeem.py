@@ -8,7 +8,7 @@ import flask
 import pytest
 
 import database
-from domain import api_keys, ledger
+from domain import api_keys, entries, ledger
 from effects import voucher as vouchers
 from models import Entry, IdempotencyRecord, Merchant, TimelineEntry, Voucher
 
@@ -48,12 +48,12 @@ def _all_at_once(
 
 
 def _assert_books_agree(voucher: Voucher, balance_minor: int, redemptions: int) -> None:
-    entries = list(Entry.select().where(Entry.voucher == voucher).order_by(Entry.seq))
-    assert Voucher.get_by_id(voucher.id).balance_minor == balance_minor == sum(e.amount_minor for e in entries)
-    assert [entry.seq for entry in entries] == list(range(1, redemptions + 2))
+    booked = list(Entry.select().where(Entry.voucher == voucher).order_by(Entry.seq))
+    assert Voucher.get_by_id(voucher.id).balance_minor == balance_minor == sum(e.amount_minor for e in booked)
+    assert [entry.seq for entry in booked] == list(range(1, redemptions + 2))
     previous = ""
-    for entry in entries:
-        assert entry.hash == ledger.chain_hash(previous, ledger.chained_facts(entry))
+    for entry in booked:
+        assert entry.hash == entries.chain_hash(previous, entries.chained_facts(entry))
         previous = entry.hash
     told = TimelineEntry.select().where(TimelineEntry.voucher == voucher, TimelineEntry.kind == "voucher_redeemed")
     assert told.count() == redemptions
