@@ -1,4 +1,4 @@
-"""The queue: a door bell and nothing more. Every task carries one order id; rows are the truth.
+"""The queue: a door bell and nothing more. Every task carries one id, of an order or a batch; rows are the truth.
 
 With the bell switched off everything still happens, only later: the sweeper finds what is due.
 """
@@ -19,7 +19,7 @@ from huey.serializer import Serializer
 
 from config import Settings
 from database import connected
-from effects import work
+from effects import batch, work
 
 log = structlog.get_logger()
 SWEEP_SECONDS = 5.0
@@ -41,18 +41,19 @@ def connect(app: flask.Flask, settings: Settings) -> huey.Huey:
     bell = _queue(settings.queue_url)
     app.extensions["huey"] = bell
     app.extensions["fulfil"] = bell.task(name="fulfil")(lambda order_id: _fulfil(app, order_id))
+    app.extensions["batch"] = bell.task(name="batch")(lambda batch_id: _issue(app, batch_id))
     return bell
 
 
-def kick(order_id: int) -> None:
-    """Ring for the worker. Never raises: a silent bell delays an order by seconds, it does not lose it."""
+def kick(row_id: int, *, task: str = "fulfil") -> None:
+    """Ring for the worker: `fulfil` an order or go on with a `batch`. Never raises: a silent bell only delays."""
     app = flask.current_app
     if not app.extensions["outside"].settings.kicks:
         return
     try:
-        app.extensions["fulfil"](order_id)
+        app.extensions[task](row_id)
     except Exception:
-        log.warning("kick_failed", order_id=order_id, exc_info=True)
+        log.warning("kick_failed", task=task, row_id=row_id, exc_info=True)
 
 
 def sweep_until(app: flask.Flask, stop: threading.Event, *, seconds: float = SWEEP_SECONDS) -> None:
@@ -74,6 +75,11 @@ def worker_name() -> str:
 def _fulfil(app: flask.Flask, order_id: int) -> None:
     with app.app_context(), connected():
         work.run_due(worker_name(), order_id=int(order_id))
+
+
+def _issue(app: flask.Flask, batch_id: int) -> None:
+    with app.app_context(), connected():
+        batch.run_due(batch_id=int(batch_id))
 
 
 def _queue(url: str) -> huey.Huey:

@@ -21,11 +21,14 @@ class Outside:
     stripe: StripeCheckout
     mailer: Mailer
     press: Press
-    ring: Callable[[int], None]
+    ring: Callable[..., None]
 
 
-def build(settings: Settings, *, ring: Callable[[int], None]) -> Outside:
-    """Everything outside for these settings; nothing is contacted yet. `ring` wakes the worker for an order id."""
+def build(settings: Settings, *, ring: Callable[..., None]) -> Outside:
+    """Everything outside for these settings; nothing is contacted yet.
+
+    `ring` wakes the worker for an order's id, or with `task="batch"` for a batch's.
+    """
     password = settings.mail_password.get_secret_value() if settings.mail_password else ""
     return Outside(
         settings=settings,

@@ -34,9 +34,13 @@ def create(step: Step) -> None:
                 raise
 
 
-def mint(merchant: Merchant) -> ledger.NewCode:
-    """A fresh random code of `merchant`, sealed: 75 random bits, and a public id that its seal is bound to."""
-    box, code, public_id = here().vault, codes.generate(), entries.new_public_id("vch")
+def mint(merchant: Merchant, code: str | None = None) -> ledger.NewCode:
+    """A fresh random code of `merchant` (75 random bits) or the given one in any form, sealed.
+
+    The seal is bound to a new public id.
+    """
+    box, public_id = here().vault, entries.new_public_id("vch")
+    code = codes.normalise(code) if code is not None else codes.generate()
     sealed = box.seal(code.encode(), context=_context(merchant.id, public_id))
     return ledger.NewCode(
         public_id=public_id,
@@ -64,9 +68,10 @@ def find_by_code(merchant: Merchant, text: str) -> Voucher | None:
     """The merchant's voucher behind a typed code in any form, or behind the QR that a scanner read; else None."""
     link = _LINK_TOKEN.fullmatch(text.strip())
     if link is not None:
-        return Voucher.get_or_none(
-            Voucher.merchant == merchant, Voucher.link_hash == vault.link_hash(link.group(1).lower())
-        )
+        link_hash = vault.link_hash(link.group(1).lower())
+        linked = Voucher.get_or_none(Voucher.merchant == merchant, Voucher.link_hash == link_hash)
+        if linked is not None:
+            return linked  # else a code of another system may look like a token
     # One for each key of the vault, the writing key's first: only a voucher from before a rotation needs the others.
     hmacs = here().vault.code_hmacs(codes.normalise(text))
     found = (_BY_CODE.first(merchant_id=merchant.id, code_hmac=code_hmac) for code_hmac in hmacs)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import structlog
 
 from database import connected
-from domain import checkout, clock, fulfilment
+from domain import checkout, clock, fulfilment, holds
 from domain.states import StepName
-from effects import document, mail, payment, voucher
+from effects import batch, document, mail, payment, voucher
 from gateways.document import DocumentFailed
 from gateways.mailer import MailFailed
 from gateways.vault import SealBroken
@@ -47,7 +47,7 @@ def perform(step: Step) -> None:
 
 
 def sweep(worker: str) -> dict[str, int]:
-    """One round of the sweeper: heartbeat, forgotten orders, due steps, payments that nobody reported."""
+    """One round of the sweeper: heartbeat, forgotten orders, due steps, unreported payments, batches, old holds."""
     fulfilment.beat(worker)
     for order in fulfilment.unplanned_orders():
         fulfilment.adopt(order)
@@ -55,7 +55,13 @@ def sweep(worker: str) -> dict[str, int]:
     asked = payment.reconcile(checkout.payments_to_check(clock.now()))
     expired = checkout.expire_unopened(clock.now())
     settled = run_due(worker) if asked.get(checkout.Outcome.SETTLED) else 0
-    return {"steps": steps + settled, "payments_asked": sum(asked.values()), "orders_expired": expired}
+    return {
+        "steps": steps + settled,
+        "payments_asked": sum(asked.values()),
+        "orders_expired": expired,
+        "batch_rows": batch.run_due(),
+        "holds_freed": holds.sweep(at=clock.now()),
+    }
 
 
 @contextmanager
