@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from database import transaction
-from domain import catalogue, checkout, clock, entries, fulfilment, ledger
+from domain import catalogue, checkout, clock, entries, fulfilment, holds, ledger, vouchers
 from domain.states import Role, StepName, VoucherStatus, VoucherType
 from effects import voucher, work
 from gateways import passwords, vault
-from models import Membership, Merchant, Order, Payment, User, Voucher
+from models import Entry, Membership, Merchant, Order, Payment, User, Voucher
 
 SLUG = "cafe-alba"
 EMAIL = "anna@cafe-alba.example"
@@ -88,43 +88,81 @@ def _person(email: str, name: str, merchant: Merchant, role: Role) -> None:
 
 def _vouchers_in_every_state(merchant: Merchant) -> None:
     _voucher(merchant, 5000)
-    _voucher(merchant, 10000, taken=3450)
-    _voucher(merchant, 2500, taken=2500)
+    _redeemed(_voucher(merchant, 10000), minor=3450)
+    _redeemed(_voucher(merchant, 2500), minor=2500)
     _voucher(merchant, 7500, expired_days_ago=20)
-    # The verbs that block, cancel and activate come with the dashboard's voucher page; here the states just stand.
-    for status in (VoucherStatus.PENDING, VoucherStatus.SUSPENDED, VoucherStatus.CANCELLED):
-        issued = _voucher(merchant, 4000)
-        with transaction():
-            Voucher.update(status=status).where(Voucher.id == issued.id).execute()
+    _voucher(merchant, 4000, status=VoucherStatus.PENDING)
+    _moved(_voucher(merchant, 4000), VoucherStatus.SUSPENDED, reason="als verloren gemeldet")
+    _moved(_voucher(merchant, 4000), VoucherStatus.CANCELLED, reason="Kauf widerrufen")
+    _held(_voucher(merchant, 9000), minor=4000)
+    _refunded(_voucher(merchant, 8000), redeemed_minor=3000, back_minor=1200)
+    _reversed(_voucher(merchant, 6000), redeemed_minor=4500)
 
 
-def _voucher(merchant: Merchant, minor: int, *, taken: int = 0, expired_days_ago: int = 0) -> Voucher:
-    key = secrets.token_hex(8)
+def _voucher(
+    merchant: Merchant, minor: int, *, status: VoucherStatus = VoucherStatus.ACTIVE, expired_days_ago: int = 0
+) -> Voucher:
     with transaction():
-        issued = ledger.issue(
+        return ledger.issue(
             merchant,
             value_minor=minor,
             currency=merchant.currency,
             code=voucher.mint(merchant),
-            operation_key=f"issue:example:{key}",
+            operation_key=_key("issue"),
             actor="example",
             type=VoucherType.GIFT_CARD,
+            status=status,
+            expires_at=clock.now() - timedelta(days=expired_days_ago) if expired_days_ago else None,
             is_test=True,
         )
-        if taken:
-            till = entries.Till(reference="R-1042", location="Wien", terminal="Bar")
-            ledger.redeem(
-                issued.id,
-                amount_minor=taken,
-                currency=merchant.currency,
-                operation_key=f"redeem:example:{key}",
-                actor="example",
-                till=till,
-            )
-        if expired_days_ago:
-            ended = clock.now() - timedelta(days=expired_days_ago)
-            Voucher.update(expires_at=ended).where(Voucher.id == issued.id).execute()
-    return issued
+
+
+def _moved(issued: Voucher, status: VoucherStatus, *, reason: str) -> None:
+    with transaction():
+        vouchers.set_status(issued.id, status, actor="example", reason=reason)
+
+
+def _redeemed(issued: Voucher, *, minor: int) -> Entry:
+    with transaction():
+        return ledger.redeem(
+            issued.id,
+            amount_minor=minor,
+            currency=issued.currency,
+            operation_key=_key("redeem"),
+            actor="example",
+            till=entries.Till(reference="R-1042", location="Wien", terminal="Bar"),
+        ).entry
+
+
+def _held(issued: Voucher, *, minor: int) -> None:
+    with transaction():
+        holds.place(
+            issued.id,
+            amount_minor=minor,
+            currency=issued.currency,
+            operation_key=_key("hold"),
+            actor="example",
+            life=holds.LONGEST_LIFE,
+            till=entries.Till(reference="Tisch 7", location="Wien", terminal="Bar"),
+        )
+
+
+def _refunded(issued: Voucher, *, redeemed_minor: int, back_minor: int) -> None:
+    taken = _redeemed(issued, minor=redeemed_minor)
+    with transaction():
+        ledger.refund(
+            taken, amount_minor=back_minor, operation_key=_key("refund"), actor="example", reason="Dessert war aus"
+        )
+
+
+def _reversed(issued: Voucher, *, redeemed_minor: int) -> None:
+    taken = _redeemed(issued, minor=redeemed_minor)
+    with transaction():
+        ledger.reverse(taken, operation_key=_key("reverse"), actor="example", reason="Rechnung storniert")
+
+
+def _key(verb: str) -> str:
+    return f"{verb}:example:{secrets.token_hex(8)}"
 
 
 def _order_stuck_at_mail(merchant: Merchant) -> None:

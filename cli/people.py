@@ -1,4 +1,4 @@
-"""`flask merchant create`, `flask user create`, `flask api-key create`."""
+"""`flask merchant create`, `flask user create`."""
 
 import secrets
 from zoneinfo import available_timezones
@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 
 from blueprints import addresses
 from database import connected, transaction
-from domain import api_keys, catalogue, money
+from domain import catalogue, money
 from domain.states import Role
 from effects.outside import here
 from gateways import passwords
@@ -72,7 +72,7 @@ def create_user(email: str, merchant_slug: str, name: str, role: str, password: 
     email = _email(email)
     _check(password is None or len(password) >= 10, "--password: at least 10 characters")
     with connected():
-        merchant = _merchant(merchant_slug)
+        merchant = merchant_called(merchant_slug)
         known = User.get_or_none(User.email == email)
         chosen = password or secrets.token_urlsafe(12)
         with transaction():
@@ -89,36 +89,8 @@ def create_user(email: str, merchant_slug: str, name: str, role: str, password: 
         click.echo(chosen)
 
 
-@click.group("api-key", help="Keys for tills and other programs.")
-def api_key_group() -> None: ...
-
-
-@api_key_group.command("create")
-@click.option("--merchant", "merchant_slug", required=True)
-@click.option("--name", required=True, help="Where the key is used, e.g. 'Bar till'.")
-@click.option(
-    "--scope", "scopes", multiple=True, required=True, type=click.Choice([scope.value for scope in api_keys.Scope])
-)
-@click.option("--terminal", default=None)
-@click.option("--location", default=None)
-@with_appcontext
-def create_api_key(
-    merchant_slug: str, name: str, scopes: tuple[str, ...], terminal: str | None, location: str | None
-) -> None:
-    """Create a key and print it, this once, alone on stdout."""
-    with connected():
-        _, secret = api_keys.create(
-            _merchant(merchant_slug),
-            name=name,
-            scopes=[api_keys.Scope(scope) for scope in scopes],
-            terminal=terminal,
-            location=location,
-            is_test=here().settings.is_test,
-        )
-    click.echo(secret)
-
-
-def _merchant(slug: str) -> Merchant:
+def merchant_called(slug: str) -> Merchant:
+    """The merchant with this slug. Raises click.BadParameter naming those that there are."""
     merchant = Merchant.get_or_none(Merchant.slug == slug)
     if merchant is None:
         known = ", ".join(row.slug for row in Merchant.select().order_by(Merchant.slug)) or "none yet"
@@ -138,4 +110,4 @@ def _check(holds: bool, otherwise: str) -> None:
         raise click.BadParameter(otherwise)
 
 
-COMMANDS = [merchant_group, user_group, api_key_group]
+COMMANDS = [merchant_group, user_group]

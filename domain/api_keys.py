@@ -9,12 +9,12 @@ import hmac
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from database import Prepared, slot, transaction
-from domain import clock, refusals
+from domain import clock, idempotency, refusals, timeline
 from models import ApiKey, Merchant
 
 
@@ -33,6 +33,7 @@ NAME_LIMIT = 60
 PLACE_LIMIT = 255
 
 _FORM = re.compile(r"gv_(?P<mode>test|live)_(?P<key_id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
+_KEY_ID = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _WITH_MERCHANT = Prepared(lambda: ApiKey.select(ApiKey, Merchant).join(Merchant).where(ApiKey.key_id == slot("key_id")))
 # Compared when the id is unknown, so that a wrong id costs the time of a wrong secret. No secret has this hash.
 _NOBODY = "0" * 64
@@ -46,15 +47,19 @@ def create(
     terminal: str | None = None,
     location: str | None = None,
     is_test: bool,
+    actor: str = "system",
+    nonce: str | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its text, which is shown this once and can never be read again.
 
-    Raises FieldsRefused for the fields `name`, `scopes`, `terminal` and `location`.
+    `nonce` makes one rendered form one key: a second use raises KeyMadeBefore. Raises FieldsRefused for the fields
+    `name`, `scopes`, `terminal` and `location`.
     """
     chosen = sorted(set(scopes))
     _check(name=name, scopes=chosen, terminal=terminal, location=location)
-    with transaction():
-        return _insert(
+
+    def make() -> tuple[ApiKey, str]:
+        made = _insert(
             merchant,
             name=name.strip(),
             scopes=chosen,
@@ -62,6 +67,10 @@ def create(
             location=(location or "").strip() or None,
             is_test=is_test,
         )
+        _tell(made[0], "api_key_created", actor=actor)
+        return made
+
+    return _once(merchant, nonce, make)
 
 
 def verify(text: str, *, at: datetime) -> ApiKey | None:
@@ -84,19 +93,20 @@ def touch(key: ApiKey, *, at: datetime) -> None:
         ApiKey.update(last_used_at=at).where(ApiKey.id == key.id, is_due).execute()
 
 
-def roll(key: ApiKey, *, overlap: timedelta = ROLL_OVERLAP) -> tuple[ApiKey, str]:
+def roll(key: ApiKey, *, actor: str = "system", overlap: timedelta = ROLL_OVERLAP) -> tuple[ApiKey, str]:
     """A successor with the same name, scopes and place; the old key works until `overlap` is over.
 
-    An earlier end of the old key stays. A revoked key cannot be rolled: KeyRevoked.
+    A key is rolled once, however many ask at the same moment: KeyEnding for one that has an end already, KeyRevoked
+    for one that was revoked.
     """
-    ends_at = clock.now() + overlap
     with transaction():
-        is_later = ApiKey.expires_at.is_null() | (ApiKey.expires_at > ends_at)
+        is_endless = ApiKey.expires_at.is_null() & ApiKey.revoked_at.is_null()
+        ends_at = clock.now() + overlap
+        changed = ApiKey.update(expires_at=ends_at).where(ApiKey.id == key.id, is_endless).execute()
         old = ApiKey.get_by_id(key.id)
-        if old.revoked_at is not None:
-            raise KeyRevoked("Create a new key; a revoked one has no successor.")
-        ApiKey.update(expires_at=ends_at).where(ApiKey.id == old.id, is_later).execute()
-        return _insert(
+        if not changed:
+            raise _why_not_rolled(old)
+        fresh, text = _insert(
             old.merchant,
             name=old.name,
             scopes=old.scopes,
@@ -104,18 +114,79 @@ def roll(key: ApiKey, *, overlap: timedelta = ROLL_OVERLAP) -> tuple[ApiKey, str
             location=old.location,
             is_test=old.is_test,
         )
+        _tell(old, "api_key_rolled", actor=actor, successor=fresh.key_id, ends_at=ends_at.isoformat())
+    return fresh, text
 
 
-def revoke(key: ApiKey) -> None:
-    """End the key at once and for ever; doing it again changes nothing."""
+def revoke(key: ApiKey, *, actor: str = "system") -> bool:
+    """End the key at once and for ever; doing it again changes nothing. True when this call ended it."""
     with transaction():
-        ApiKey.update(revoked_at=clock.now()).where(ApiKey.id == key.id, ApiKey.revoked_at.is_null()).execute()
+        query = ApiKey.update(revoked_at=clock.now()).where(ApiKey.id == key.id, ApiKey.revoked_at.is_null())
+        if not query.execute():
+            return False
+        _tell(key, "api_key_revoked", actor=actor)
+    return True
+
+
+def of_merchant(merchant: Merchant) -> list[ApiKey]:
+    """The merchant's keys: those that work first, and the newest first among them."""
+    now = clock.now()
+    keys = ApiKey.select().where(ApiKey.merchant == merchant).order_by(ApiKey.id.desc())
+    return sorted(keys, key=lambda key: not key.is_usable(now))
+
+
+def find(merchant: Merchant, key_id: str) -> ApiKey | None:
+    """The merchant's key with this id; another merchant's is as unknown as one that never was."""
+    if _KEY_ID.fullmatch(key_id) is None:
+        return None
+    found: ApiKey | None = ApiKey.get_or_none(ApiKey.merchant == merchant, ApiKey.key_id == key_id)
+    return found
 
 
 class KeyRevoked(refusals.Refusal):
     """The key was revoked."""
 
     code, status, title = "key_revoked", 409, "This key was revoked"
+
+
+class KeyEnding(refusals.Refusal):
+    """The key was rolled before: it has an end, and its successor exists."""
+
+    code, status, title = "key_ending", 409, "This key was rolled before"
+
+
+class KeyMadeBefore(refusals.Refusal):
+    """The form was sent before; `extra["key_id"]` names the key that it made, whose secret nobody can show again."""
+
+    code, status, title = "key_made_before", 409, "This form has made its key already"
+
+
+def _once(merchant: Merchant, nonce: str | None, make: Callable[[], tuple[ApiKey, str]]) -> tuple[ApiKey, str]:
+    if nonce is None:
+        with transaction():
+            return make()
+    made: list[tuple[ApiKey, str]] = []
+
+    def work() -> idempotency.Answer:
+        made.append(make())
+        return idempotency.Answer(201, made[0][0].key_id)  # never the secret
+
+    answer = idempotency.once(merchant, key=f"dash:{nonce}", route="api key", fingerprints=("",), work=work)
+    if answer.is_replay:
+        raise KeyMadeBefore(f"It made the key {answer.body}.", key_id=answer.body)
+    return made[0]
+
+
+def _why_not_rolled(key: ApiKey) -> refusals.Refusal:
+    if key.revoked_at is not None:
+        return KeyRevoked("Create a new key; a revoked one has no successor.")
+    ended = "ended" if not key.is_usable(clock.now()) else "ends"
+    return KeyEnding(f"It {ended} at {key.expires_at.isoformat()}. Use its successor, or create a new key.")
+
+
+def _tell(key: ApiKey, kind: str, *, actor: str, **facts: object) -> None:
+    facts |= {"name": key.name, "key_id": key.key_id}
+    timeline.record(key.merchant, kind, order=None, voucher=None, actor=actor, **facts)
 
 
 def _find(key_id: str) -> ApiKey | None:

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from blueprints import presentation
 from blueprints.dashboard import desk, wording
 from domain import money
-from domain.states import StepName
+from domain.states import StepName, VoucherStatus
 from models import TimelineEntry
 
 _MINUTE = 60
+# Moments beyond these years cannot be moved into every time zone.
+_EARLIEST, _LATEST = 1900, 9990
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,39 @@ KINDS: Mapping[str, tuple[str, Any]] = {
     "mail_sent_again": ("run", _l("Asked to send the e-mail again")),
     "voucher_redeemed": ("violet", _l("%(amount)s redeemed, %(balance)s left")),
     "code_shown": ("violet", _l("Full code shown")),
+    "voucher_changed": ("run", _l("Changed: %(changes)s")),
+    "voucher_status_changed": ("run", _l("State changed from %(before)s to %(after)s")),
+    "voucher_refunded": ("violet", _l("%(amount)s of a redemption given back, %(balance)s left")),
+    "voucher_adjusted": ("violet", _l("Balance corrected by %(signed)s, %(balance)s left")),
+    "redemption_reversed": ("violet", _l("Redemption undone, %(amount)s given back, %(balance)s left")),
+    "hold_placed": ("run", _l("%(amount)s held for a bill until %(until)s")),
+    "hold_captured": ("violet", _l("Hold paid a bill: %(amount)s redeemed, %(balance)s left")),
+    "hold_released": ("idle", _l("Hold of %(amount)s released")),
+    "api_key_created": ("ok", _l("Key “%(name)s” created")),
+    "api_key_rolled": ("run", _l("Key “%(name)s” rolled; the old secret works until %(until)s")),
+    "api_key_revoked": ("bad", _l("Key “%(name)s” revoked")),
+    "batch_started": ("run", _l("%(batch)s “%(name)s” started")),
+    "batch_finished": ("ok", _l("%(batch)s “%(name)s” finished: %(done)s made, %(failed)s failed, worth %(value)s")),
+    "codes_exported": ("violet", _l("Codes of %(count)s vouchers exported")),
+}
+# A status by itself, where the move deserves a word of its own.
+_MOVES: Mapping[str, tuple[str, Any]] = {
+    VoucherStatus.SUSPENDED: ("bad", _l("Voucher blocked")),
+    VoucherStatus.CANCELLED: ("bad", _l("Voucher cancelled")),
+}
+_MOVES_FROM: Mapping[str, tuple[str, Any]] = {
+    VoucherStatus.SUSPENDED: ("ok", _l("Voucher unblocked")),
+    VoucherStatus.PENDING: ("ok", _l("Voucher activated")),
 }
 _PLAIN = ("idle", "%(kind)s")
+# Fact → its place in the sentences.
+_MONEY = (
+    ("total", "total_minor"),
+    ("amount", "amount_minor"),
+    ("balance", "balance_after_minor"),
+    ("value", "value_minor"),
+)
+_MOMENTS = (("next", "next_at"), ("until", "expires_at"), ("until", "ends_at"))
 
 
 def lines(entries: Iterable[TimelineEntry], *, currency: str) -> list[Line]:
@@ -68,16 +102,25 @@ def elapsed(start: datetime | None, end: datetime | None) -> str:
 
 
 def _line(entry: TimelineEntry, before: TimelineEntry | None, *, currency: str) -> Line:
-    tone, sentence = KINDS.get(entry.kind, _PLAIN)
+    tone, sentence = _sentence(entry)
+    reason = entry.facts.get("reason")
     return Line(
         key=entry.id,
         at=entry.created_at,
         tone=tone,
-        sentence=str(sentence) % _Words(_words(entry, currency)),
-        actor=str(wording.ACTORS.get(entry.actor, entry.actor)),
+        sentence=str(sentence) % _Words(_words(entry, currency)) + (f" – {reason}" if reason else ""),
+        actor=wording.actor(entry.actor),
         after=elapsed(before.created_at if before else None, entry.created_at),
         facts={name: _shown(value) for name, value in entry.facts.items() if value not in (None, "", {})},
     )
+
+
+def _sentence(entry: TimelineEntry) -> tuple[str, Any]:
+    if entry.kind == "voucher_status_changed":
+        before, after = (str(entry.facts.get(name)) for name in ("before", "after"))
+        moved = _MOVES.get(after) or (_MOVES_FROM.get(before) if after == VoucherStatus.ACTIVE else None)
+        return moved or KINDS[entry.kind]
+    return KINDS.get(entry.kind, _PLAIN)
 
 
 class _Words(dict[str, str]):
@@ -90,16 +133,62 @@ class _Words(dict[str, str]):
 def _words(entry: TimelineEntry, currency: str) -> dict[str, str]:
     facts: dict[str, Any] = entry.facts
     words = {name: str(value) for name, value in facts.items() if value is not None} | {"kind": entry.kind}
-    for name, fact in (("total", "total_minor"), ("amount", "amount_minor"), ("balance", "balance_after_minor")):
+    unit = str(facts.get("currency")) if str(facts.get("currency")) in money.CURRENCIES else currency
+    for name, fact in _MONEY:
         if isinstance(facts.get(fact), int):
-            words[name] = money.display(abs(facts[fact]), facts.get("currency") or currency, presentation.language())
+            words[name] = money.display(abs(facts[fact]), unit, presentation.language())
+    if isinstance(facts.get("amount_minor"), int):
+        words["signed"] = ("+" if facts["amount_minor"] > 0 else "−") + words["amount"]
     if facts.get("step") in list(StepName):
         words["step"] = str(wording.STEP_NAMES[StepName(facts["step"])])
     if isinstance(facts.get("size"), int):
         words["size"] = str(round(facts["size"] / 1000))
-    if facts.get("next_at"):
-        words["next"] = desk.when(datetime.fromisoformat(facts["next_at"]))
+    for name, fact in _MOMENTS:
+        if facts.get(fact):
+            words[name] = _moment(facts[fact])
+    for name in ("before", "after"):
+        if str(facts.get(name)) in wording.VOUCHER_LIFE:
+            words[name] = str(wording.VOUCHER_LIFE[facts[name]].label)
+    words["batch"] = str(wording.BATCHES.get(str(facts.get("batch_kind")), _l("Batch")))
+    if isinstance(facts.get("changes"), dict):
+        words["changes"] = ", ".join(_change(name, pair) for name, pair in facts["changes"].items())
     return words
+
+
+def _change(name: str, pair: object) -> str:
+    """`last day: none → 31 Dec 2027`; only the name where the values were not written down."""
+    label = str(wording.FIELDS.get(name, name))
+    if not (isinstance(pair, list) and len(pair) == 2):
+        return label
+    before, after = (_value(name, part) for part in pair)
+    return f"{label}: {before} → {after}"
+
+
+def _value(name: str, part: object) -> str:
+    if part in (None, ""):
+        return _("none")
+    if isinstance(part, bool):
+        return _("yes") if part else _("no")
+    return _day(part) if name in ("valid_from", "expires_at") else str(part)
+
+
+def _moment(text: object) -> str:
+    read = _read(text)
+    return desk.when(read) if read else str(text)
+
+
+def _day(text: object) -> str:
+    read = _read(text)
+    return presentation.show_day(read, desk.merchant().time_zone) if read else str(text)
+
+
+def _read(text: object) -> datetime | None:
+    """A moment as facts carry it; None for anything else, for a strange fact must not cost the page."""
+    try:
+        read = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return read if read.tzinfo and _EARLIEST < read.year < _LATEST else None
 
 
 def _shown(value: object) -> str:

@@ -4,11 +4,15 @@ Past tense where something is over; "sent" means accepted by the mail server, fo
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
+from domain.api_keys import Scope
 from domain.states import EntryKind, StepName
+from models import ApiKey
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,38 @@ ENTRY_KINDS = {
     EntryKind.ISSUE: _l("Issued"),
     EntryKind.REDEEM: _l("Redeemed"),
     EntryKind.REFUND: _l("Redemption given back"),
+    EntryKind.REVERSE: _l("Redemption undone"),
     EntryKind.ADJUST: _l("Corrected"),
     EntryKind.EXPIRE: _l("Written off"),
     EntryKind.VOID: _l("Voided"),
 }
+# What a voucher has beside its money, as the timeline names it.
+FIELDS = {
+    "status": _l("state"),
+    "customer_id": _l("customer"),
+    "valid_from": _l("first day"),
+    "expires_at": _l("last day"),
+    "is_transferable": _l("transferable"),
+    "metadata": _l("notes of a program"),
+}
+SCOPES = {
+    Scope.POS_VALIDATE: _l("Check vouchers"),
+    Scope.POS_REDEEM: _l("Redeem, hold, and take back redemptions"),
+    Scope.MARKETING_READ: _l("See vouchers and all bookings"),
+    Scope.MARKETING_WRITE: _l("Issue, change, redeem, refund and correct"),
+}
+# What most keys are for: name → (words, scopes).
+KEY_PRESETS: dict[str, tuple[Any, tuple[Scope, ...]]] = {
+    "till": (_l("Till: check and redeem"), (Scope.POS_VALIDATE, Scope.POS_REDEEM)),
+    "office": (_l("Office: everything"), (Scope.MARKETING_READ, Scope.MARKETING_WRITE)),
+}
+KEY_STATES = {
+    "active": Status(_l("Works"), "ok", "check"),
+    "ending": Status(_l("Ends"), "warn", "clock"),
+    "ended": Status(_l("Ended"), "idle", "dash"),
+    "revoked": Status(_l("Revoked"), "bad", "lock"),
+}
+BATCHES = {"issue": _l("Bulk issue"), "import": _l("Import")}
 # Who did it, where the actor is a part of the system and not a person.
 ACTORS = {
     "system": _l("the system"),
@@ -117,4 +149,30 @@ ACTORS = {
     "return_page": _l("the buyer's return from Stripe"),
     "reconciler": _l("the regular check at Stripe"),
     "button": _l("the button Check payment"),
+    "operator": _l("the operator"),
+    "example": _l("the example"),
 }
+
+
+def actor(name: str) -> str:
+    """Who did it, in words: a part of the system, a key of the API, or the person's own name."""
+    if name.startswith("key:"):
+        return _("key “%(name)s”", name=name.removeprefix("key:"))
+    return str(ACTORS.get(name, name))
+
+
+def key_permissions(key: ApiKey) -> list[str]:
+    """What a key may do: the name of the preset that it is, or its scopes one by one."""
+    for words, scopes in KEY_PRESETS.values():
+        if set(key.scopes) == set(scopes):
+            return [str(words)]
+    return [str(SCOPES.get(scope, scope)) for scope in sorted(key.scopes, key=lambda each: [*SCOPES, each].index(each))]
+
+
+def key_state(key: ApiKey, at: datetime) -> str:
+    """One of KEY_STATES: a rolled key ends, and then has ended."""
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is None:
+        return "active"
+    return "ending" if key.is_usable(at) else "ended"
