@@ -8,7 +8,7 @@ import flask_wtf
 
 # Rooms where a cookie says who is there, so their forms carry a CSRF token. The shop sets no cookie at all, tills bring
 # a key and Stripe signs: there is no session that a foreign page could ride on.
-WITH_SESSION = frozenset({"auth", "dashboard"})
+WITH_SESSION = frozenset({"auth", "dashboard", "docs"})
 
 
 class Guard(StrEnum):
@@ -22,9 +22,9 @@ class Guard(StrEnum):
 
 def rooms(*, is_demo: bool) -> list[tuple[flask.Blueprint, Guard]]:
     """Every blueprint with its guard; the demo's mailbox exists only where no real payment is possible."""
-    from blueprints import api, auth, dashboard, demo, health, shop, voucher_page, webhooks
+    from blueprints import api, auth, dashboard, demo, docs, health, shop, voucher_page, webhooks
 
-    public = [shop, voucher_page, auth, health] + ([demo] if is_demo else [])
+    public = [shop, voucher_page, auth, health, docs] + ([demo] if is_demo else [])
     return [
         *((room.blueprint, Guard.PUBLIC) for room in public),
         (dashboard.blueprint, Guard.SIGNED_IN),
