@@ -5,6 +5,7 @@ turn on SQLite, plain `BEGIN` with time-outs on PostgreSQL.
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 import threading
@@ -163,14 +164,12 @@ def locked(query: Any) -> Any:
 
 def slot(name: str, field: peewee.Field | None = None) -> peewee.Value:
     """The place of a value in a `Prepared` query; it is converted as `field` stores it."""
-    return peewee.Value(_Slot(name, field.db_value if field is not None else _as_it_is), converter=False, unpack=False)
+    convert = _as_it_is if field is None else json.dumps if isinstance(field, peewee.JSONField) else field.db_value
+    return peewee.Value(_Slot(name, convert), converter=False, unpack=False)
 
 
 def slots(model: type[peewee.Model]) -> dict[Any, peewee.Value]:
-    """A slot for each column of `model`, for an INSERT; the database counts an automatic key by itself.
-
-    Not for a model with JSON columns: on SQLite they are written through a function, which is no value.
-    """
+    """A slot for each column of `model`, for an INSERT; the database counts an automatic key by itself."""
     meta: Any = model._meta  # type: ignore[attr-defined]
     counted = meta.primary_key if meta.auto_increment else None
     return {field: slot(field.name, field) for field in meta.sorted_fields if field is not counted}

@@ -332,6 +332,18 @@ class Voucher(Table):
             return ShownStatus.EXPIRED
         return ShownStatus.DEPLETED if self.balance_minor == 0 else ShownStatus.ACTIVE
 
+    @classmethod
+    def is_shown_as(cls, status: str, at: datetime) -> peewee.Expression:
+        """The condition of a query that `shown_status` states of a row."""
+        if status not in (ShownStatus.ACTIVE, ShownStatus.DEPLETED, ShownStatus.EXPIRED):
+            return cls.status == status
+        is_over = cls.expires_at.is_null(False) & (cls.expires_at < at)
+        is_active = cls.status == VoucherStatus.ACTIVE
+        if status == ShownStatus.EXPIRED:
+            return is_active & is_over
+        lasts = is_active & (cls.expires_at.is_null() | (cls.expires_at >= at))
+        return lasts & (cls.balance_minor == 0 if status == ShownStatus.DEPLETED else cls.balance_minor > 0)
+
 
 class Hold(Table):
     """Money set aside for one bill. Written by domain/holds.py alone; triggers keep `held_minor` equal to their sum."""

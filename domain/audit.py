@@ -6,9 +6,9 @@ from typing import Any
 
 import peewee
 
-from domain import entries
-from domain.states import EntryKind, PaymentState, StepName, StepState
-from models import Entry, IdempotencyRecord, Merchant, Order, Payment, Step, Unit, Voucher, VoucherPdf
+from domain import audit_ledger
+from domain.states import EntryKind, PaymentState, RowState, StepName, StepState
+from models import Batch, BatchRow, Entry, Order, Payment, Step, Unit, Voucher, VoucherPdf
 
 _SHOWN = 20
 
@@ -38,44 +38,6 @@ def _find(name: str, promise: str, broken: Iterable[object]) -> Finding:
     return Finding(name, promise, len(rows), tuple(rows[:_SHOWN]))
 
 
-def _balances_off() -> Iterable[str]:
-    total, count = peewee.fn.COALESCE(peewee.fn.SUM(Entry.amount_minor), 0), peewee.fn.COUNT(Entry.id)
-    rows = (
-        Voucher.select(Voucher.public_id)
-        .join(Entry, peewee.JOIN.LEFT_OUTER)
-        .group_by(Voucher.id, Voucher.public_id, Voucher.balance_minor, Voucher.version)
-        .having((total != Voucher.balance_minor) | (count != Voucher.version))
-    )
-    return (row.public_id for row in rows)
-
-
-def _chains_broken() -> Iterable[str]:
-    """Walk every voucher's entries: sequence, running sum, currency, merchant and hash all have to continue."""
-    sequence, balance, previous_hash, voucher_id = 0, 0, "", 0
-    rows = Entry.select(Entry, Voucher).join(Voucher).order_by(Entry.voucher, Entry.seq)
-    for entry in rows.iterator():
-        if entry.voucher_id != voucher_id:
-            sequence, balance, previous_hash, voucher_id = 0, 0, "", entry.voucher_id
-        sequence, balance = sequence + 1, balance + entry.amount_minor
-        expected = entries.chain_hash(previous_hash, entries.chained_facts(entry))
-        is_in_place = entry.seq == sequence and entry.balance_after_minor == balance >= 0
-        is_same_world = (entry.currency, entry.merchant_id) == (entry.voucher.currency, entry.voucher.merchant_id)
-        if not is_in_place or not is_same_world or (entry.previous_hash, entry.hash) != (previous_hash, expected):
-            yield entry.public_id
-        previous_hash = entry.hash
-
-
-def _issues_off() -> Iterable[str]:
-    issues = peewee.fn.COUNT(Entry.id)
-    rows = (
-        Voucher.select(Voucher.public_id)
-        .join(Entry, peewee.JOIN.LEFT_OUTER, on=(Entry.voucher == Voucher.id) & (Entry.kind == EntryKind.ISSUE))
-        .group_by(Voucher.id, Voucher.public_id)
-        .having(issues != 1)
-    )
-    return (row.public_id for row in rows)
-
-
 def _issued_otherwise_than_paid() -> Iterable[str]:
     rows = (
         Voucher.select(Voucher.public_id)
@@ -85,18 +47,6 @@ def _issued_otherwise_than_paid() -> Iterable[str]:
         .where((Entry.amount_minor != Unit.value_minor) | (Entry.currency != Unit.currency))
     )
     return (row.public_id for row in rows)
-
-
-def _refunds_above_redemption() -> Iterable[str]:
-    redemption = Entry.alias()
-    refunded = peewee.fn.SUM(Entry.amount_minor)
-    rows = (
-        Entry.select(redemption.public_id.alias("public_id"))
-        .join(redemption, on=(Entry.redemption == redemption.id))
-        .group_by(redemption.id, redemption.public_id, redemption.amount_minor)
-        .having(refunded + redemption.amount_minor > 0)  # a redemption is booked below zero
-    )
-    return (row["public_id"] for row in _dicts(rows))
 
 
 def _paid_without_payment() -> Iterable[str]:
@@ -173,28 +123,22 @@ def _totals_off() -> Iterable[str]:
     return (row.number for row in rows)
 
 
-def _liability_off() -> Iterable[str]:
-    """Per merchant and currency: what was booked is what the vouchers still hold."""
-    booked = _sums(Entry, Entry.amount_minor)
-    held = _sums(Voucher, Voucher.balance_minor)
-    names = {merchant.id: merchant.slug for merchant in Merchant.select()}
-    for merchant_id, currency in booked.keys() | held.keys():
-        if booked.get((merchant_id, currency), 0) != held.get((merchant_id, currency), 0):
-            yield f"{names[merchant_id]} {currency}"
-
-
-def _answers_missing() -> Iterable[str]:
-    # The row and its answer are one transaction, so no reader ever sees the one without the other.
-    rows = IdempotencyRecord.select(IdempotencyRecord.key).where(IdempotencyRecord.status.is_null())
-    return (row.key for row in rows)
-
-
-def _sums(table: Any, column: Any) -> dict[tuple[int, str], int]:
-    rows = table.select(table.merchant, table.currency, peewee.fn.SUM(column).alias("total"))
-    return {
-        (row["merchant"], row["currency"]): row["total"]
-        for row in _dicts(rows.group_by(table.merchant, table.currency))
-    }
+def _batches_off() -> Iterable[str]:
+    rows = (
+        BatchRow.select(Batch.public_id.alias("public_id"), BatchRow.row_no)
+        .join(Batch)
+        .join(Voucher, peewee.JOIN.LEFT_OUTER, on=(BatchRow.voucher == Voucher.id))
+        .join(Entry, peewee.JOIN.LEFT_OUTER, on=(Entry.voucher == BatchRow.voucher) & (Entry.kind == EntryKind.ISSUE))
+        .where(
+            BatchRow.state == RowState.DONE,
+            Entry.id.is_null()
+            | (Voucher.merchant != Batch.merchant)
+            | (Voucher.is_test != Batch.is_test)
+            | (Voucher.currency != Batch.currency)
+            | (Entry.amount_minor != BatchRow.value_minor),
+        )
+    )
+    return (f"{row['public_id']}/{row['row_no']}" for row in _dicts(rows))
 
 
 def _dicts(query: Any) -> Iterable[dict[str, Any]]:
@@ -202,11 +146,21 @@ def _dicts(query: Any) -> Iterable[dict[str, Any]]:
 
 
 INVARIANTS: dict[str, tuple[str, Callable[[], Iterable[object]]]] = {
-    "balances": ("the sum of the entries is the balance, and their count the version", _balances_off),
-    "chains": ("every entry continues sequence, sum and hash of the one before", _chains_broken),
-    "issues": ("every voucher has exactly one issue", _issues_off),
+    "balances": ("the sum of the entries is the balance, and their count the version", audit_ledger.balances_off),
+    "chains": ("every entry continues sequence, sum, time and hash of the one before", audit_ledger.chains_broken),
+    "issues": ("every voucher has exactly one issue", audit_ledger.issues_off),
     "issued_as_paid": ("the issued value is the value of the paid unit", _issued_otherwise_than_paid),
-    "refunds": ("no redemption is refunded beyond itself", _refunds_above_redemption),
+    "refunds": ("no redemption is refunded beyond itself, and only redemptions are", audit_ledger.refunds_off),
+    "reversals": ("a redemption is reversed once and then given back whole", audit_ledger.reversals_off),
+    "holds": ("what is held is the sum of the active holds, and a captured one was redeemed", audit_ledger.holds_off),
+    "liability": ("per merchant, entries and balances sum to the same liability", audit_ledger.liability_off),
+    "statuses": ("a status is the one that was told, and fits what was done in it", audit_ledger.statuses_off),
+    "answers": ("every stored idempotency key has its answer", audit_ledger.answers_missing),
+    "redemptions_answered": (
+        "a call heard of a redemption exactly when it is booked",
+        audit_ledger.redemptions_unanswered,
+    ),
+    "batches": ("a finished row of a batch has its voucher, issued with the row's value", _batches_off),
     "paid_orders": ("a paid order has a payment of its amount and currency", _paid_without_payment),
     "paid_payments": ("a payment that arrived belongs to a paid order", _payments_without_paid_order),
     "plans": ("every unit of a paid order is planned", _paid_without_plan),
@@ -215,6 +169,4 @@ INVARIANTS: dict[str, tuple[str, Callable[[], Iterable[object]]]] = {
     "documents": ("a finished document has its PDF", _documents_missing),
     "steps": ("no step waits for one that is done", _steps_forgotten),
     "totals": ("the total of an order is the sum of its units", _totals_off),
-    "liability": ("per merchant, entries and balances sum to the same liability", _liability_off),
-    "answers": ("every stored idempotency key has its answer", _answers_missing),
 }

@@ -68,9 +68,7 @@ def append(
     """
     require_transaction()
     balance_after_minor = voucher.balance_minor + amount_minor
-    if balance_after_minor > money.MAX_MINOR:
-        detail = f"The balance may reach {money.MAX_MINOR} minor units at most."
-        raise refusals.FieldsRefused({"amount_minor": ("too_large", detail)})
+    require_countable(balance_after_minor, field="amount_minor")
     before: Entry | None = _ENTRY_BEFORE.first(voucher_id=voucher.id, seq=voucher.version)
     now = clock.now()
     entry = Entry(
@@ -115,6 +113,13 @@ def chained_facts(entry: Entry) -> dict[str, object]:
     if entry.hold_id is not None:  # entries from before there were holds keep the hash that they were written with
         facts["hold_id"] = entry.hold_id
     return facts | {"kind": str(entry.kind), "created_at": entry.created_at.isoformat()}
+
+
+def require_countable(balance_minor: int, *, field: str) -> None:
+    """Raise FieldsRefused about `field` for a balance that the database cannot count."""
+    if balance_minor > money.MAX_MINOR:
+        detail = f"The balance may reach {money.MAX_MINOR} minor units at most."
+        raise refusals.FieldsRefused({field: ("too_large", detail)})
 
 
 def require_transaction() -> None:

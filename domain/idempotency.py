@@ -1,6 +1,8 @@
 """A caller's key is worth one answer, for ever: stored in the same transaction as the booking that it answers."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import peewee
@@ -9,6 +11,8 @@ from database import Prepared, slot, slots, transaction
 from domain import refusals
 from models import IdempotencyRecord, Merchant
 
+_LONGEST_KEY = 255
+_TEST_MARK = "test§"
 _CLAIM = Prepared(lambda: IdempotencyRecord.insert(slots(IdempotencyRecord)).on_conflict_ignore())
 _KEEP = Prepared(
     lambda: IdempotencyRecord.update(
@@ -37,13 +41,31 @@ def once(
     AlreadyReversed when the call was reversed before it came, RequestInProgress when the first call holds the key
     longer than the database waits.
     """
+    with patiently():
+        if not _claim(merchant, key=key, route=route, fingerprint=fingerprints[0]):
+            return _replay(merchant, key=key, route=route, fingerprints=fingerprints)
+        answer = work()
+        _KEEP.write(merchant_id=merchant.id, key=key, status=answer.status, body=answer.body)
+        return answer
+
+
+def scoped(key: str, *, is_test: bool) -> str:
+    """`key` as it is stored: test and live are two worlds, and a test key must not speak for a live call.
+
+    The mark is no ASCII, so no caller can send it; a key that would not fit behind it is stored as its SHA-256.
+    """
+    if not is_test:
+        return key
+    fits = len(key) <= _LONGEST_KEY - len(_TEST_MARK)
+    return _TEST_MARK + (key if fits else hashlib.sha256(key.encode()).hexdigest())
+
+
+@contextmanager
+def patiently() -> Iterator[None]:
+    """A transaction that waits for a twin as long as the database does, and then raises RequestInProgress."""
     try:
         with transaction():
-            if not _claim(merchant, key=key, route=route, fingerprint=fingerprints[0]):
-                return _replay(merchant, key=key, route=route, fingerprints=fingerprints)
-            answer = work()
-            _KEEP.write(merchant_id=merchant.id, key=key, status=answer.status, body=answer.body)
-            return answer
+            yield
     except peewee.OperationalError as error:
         if _is_lock_timeout(error):
             raise refusals.RequestInProgress("Send the same request again in a moment.") from error

@@ -66,8 +66,11 @@ def issue(
 ) -> Voucher:
     """Create a voucher worth `value_minor` with its one `issue` entry.
 
-    Raises peewee.IntegrityError when the unit already has its voucher or the code exists: nothing is written then.
+    Raises peewee.IntegrityError when the unit already has its voucher or the code exists: nothing is written then, as
+    when FieldsRefused says that no voucher is worth so much.
     """
+    # Before the row: callers keep a refusal as their answer, and what was written before it.
+    entries.require_countable(value_minor, field="initial_balance_minor")
     voucher = Voucher.create(
         public_id=code.public_id,
         merchant=merchant,
@@ -181,8 +184,7 @@ def adjust(
     """Correct a balance by `amount_minor` (not 0), with a reason. Held money is not taken: InsufficientBalance."""
     if amount_minor == 0 or not reason.strip():
         raise ValueError("an adjustment moves something and says why")
-    voucher = entries.lock(voucher_id)
-    holds.free_expired(voucher)
+    voucher = holds.lock(voucher_id)
     statuses.require(voucher, Verb.ADJUST)
     if -amount_minor > voucher.available_minor:
         detail = f"Only {voucher.available_minor} minor units can be taken off."

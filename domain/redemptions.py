@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from database import transaction
-from domain import idempotency, ledger, refusals
+from domain import idempotency, ledger, refusals, timeline, vouchers
 from domain.entries import NO_TILL, Till
 from domain.states import EntryKind
 from models import Entry, IdempotencyRecord, Merchant, Voucher
+
+# How the addresses end whose calls redeem: by a voucher's code or id, and by its hold.
+ROUTES = ("/redeem", "/capture")
 
 
 class Outcome(StrEnum):
@@ -22,12 +24,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Story:
-    """The outcome, the answer that the call got, its redemption and the reversal, as far as there are any."""
+    """The outcome, the answer that the call got, its redemption and the reversal, as far as there are any.
+
+    `is_new` is true when this very call reversed or blocked.
+    """
 
     outcome: Outcome
     record: IdempotencyRecord | None = None
     redemption: Entry | None = None
     reversal: Entry | None = None
+    is_new: bool = False
 
 
 def operation_key(key: str) -> str:
@@ -55,17 +61,31 @@ def reverse(
     """Take back the redemption that was called with `key`, whatever became of it, in one transaction.
 
     Booked: given back. Never seen: blocked for ever. Refused, blocked or reversed before: the same story again, so a
-    reversal can be repeated until it is heard. Raises RefundExceedsRedemption when refunds gave all of it back, and
-    IdempotencyConflict for the key of another kind of call.
+    reversal can be repeated until it is heard. Raises RefundExceedsRedemption when refunds gave all of it back,
+    IdempotencyConflict for the key of another kind of call, and RequestInProgress for one that is just being booked.
     """
-    with transaction():
+    with idempotency.patiently():
         if idempotency.bury(merchant, key=key):
-            return tell(merchant, key=key, is_test=is_test)
+            return Story(Outcome.BLOCKED, is_new=True)
         story = tell(merchant, key=key, is_test=is_test)
         if story.outcome != Outcome.BOOKED or story.redemption is None:
             return story
         booked = ledger.reverse(story.redemption, operation_key=f"reverse:{key}", actor=actor, reason=reason, till=till)
-        return Story(Outcome.REVERSED, story.record, story.redemption, booked.entry)
+        _record(booked, actor=actor, reason=reason)
+        return Story(Outcome.REVERSED, story.record, story.redemption, booked.entry, is_new=True)
+
+
+def _record(booked: ledger.Booked, *, actor: str, reason: str) -> None:
+    timeline.record(
+        booked.voucher.merchant,
+        "redemption_reversed",
+        voucher=booked.voucher,
+        order=vouchers.order_of(booked.voucher),
+        actor=actor,
+        amount_minor=booked.entry.amount_minor,
+        balance_after_minor=booked.entry.balance_after_minor,
+        reason=reason,
+    )
 
 
 def _redemption(merchant: Merchant, key: str, *, is_test: bool) -> Entry | None:
@@ -79,6 +99,6 @@ def _redemption(merchant: Merchant, key: str, *, is_test: bool) -> Entry | None:
 
 
 def _untold(record: IdempotencyRecord) -> Story:
-    if record.status is not None and record.status >= 400:
+    if record.route.endswith(ROUTES) and record.status is not None and record.status >= 400:
         return Story(Outcome.REFUSED, record)
     raise refusals.IdempotencyConflict("This key belongs to a call that was no redemption.")

@@ -35,7 +35,7 @@ class VoucherNotFound(Refusal):
 
 
 class VoucherInactive(Refusal):
-    """Pending, suspended or cancelled."""
+    """Pending, suspended or cancelled; `extra["voucher_status"]` says which."""
 
     code, title = "voucher_inactive", "This voucher is not active"
 
@@ -107,7 +107,7 @@ class HoldClosed(Refusal):
 
 
 class TransitionNotAllowed(Refusal):
-    """The voucher's status cannot become the wanted one; `extra` has `status` and `allowed`."""
+    """The voucher's status cannot become the wanted one; `extra` has `voucher_status` and `allowed`."""
 
     code, status, title = "transition_not_allowed", 409, "The status cannot change in this way"
 

@@ -34,13 +34,15 @@ class Verb(StrEnum):
 
 
 _EVERY = frozenset(ShownStatus)
+# A voucher that is used up has no hold that stands, so there the hold itself says why it is closed.
+_WITH_HOLDS = frozenset({ACTIVE, EXPIRED, DEPLETED})
 # Money goes out only of an active voucher. It comes back into any, for a refund is owed whatever has become of the
 # voucher since, and revives nothing. A correction is the merchant's own act and ends with the cancellation.
 ALLOWED: dict[Verb, frozenset[ShownStatus]] = {
     Verb.REDEEM: frozenset({ACTIVE}),
     Verb.HOLD: frozenset({ACTIVE}),
-    Verb.CAPTURE: frozenset({ACTIVE, EXPIRED}),
-    Verb.EXTEND: frozenset({ACTIVE, EXPIRED}),
+    Verb.CAPTURE: _WITH_HOLDS,
+    Verb.EXTEND: _WITH_HOLDS,
     Verb.RELEASE: _EVERY,
     Verb.REFUND: _EVERY,
     Verb.REVERSE: _EVERY,
@@ -55,7 +57,7 @@ def require(voucher: Voucher, verb: Verb) -> None:
     """
     status = voucher.shown_status(clock.now())
     if status not in ALLOWED[verb]:
-        raise refusals.VoucherInactive(f"This voucher is {status}.", status=str(status))
+        raise refusals.VoucherInactive(f"This voucher is {status}.", voucher_status=str(status))
 
 
 def require_move(voucher: Voucher, wanted: VoucherStatus) -> bool:
@@ -67,4 +69,4 @@ def require_move(voucher: Voucher, wanted: VoucherStatus) -> bool:
         return True
     allowed = sorted(str(each) for each in MOVES[shown])
     detail = f"A voucher that is {shown} can become {' or '.join(allowed) or 'nothing else'}, not {wanted}."
-    raise refusals.TransitionNotAllowed(detail, status=str(shown), allowed=allowed)
+    raise refusals.TransitionNotAllowed(detail, voucher_status=str(shown), allowed=allowed)

@@ -1,6 +1,11 @@
 """What happened, append-only, shown to people. A kind and its facts become a sentence in the reader's language."""
 
+from database import Prepared, slots
+from domain import clock
 from models import Merchant, Order, TimelineEntry, Voucher
+
+# Every redemption writes one, under the voucher's lock.
+_NEW_ENTRY = Prepared(lambda: TimelineEntry.insert(slots(TimelineEntry)))
 
 
 def record(
@@ -11,8 +16,14 @@ def record(
     voucher: Voucher | None = None,
     actor: str = "system",
     **facts: object,
-) -> TimelineEntry:
+) -> None:
     """Append one entry; `facts` are plain JSON values (amounts in minor units, moments as ISO text)."""
-    return TimelineEntry.create(
-        merchant=merchant, order=order, voucher=voucher, kind=kind, actor=actor or "system", facts=facts
+    _NEW_ENTRY.write(
+        merchant=merchant.id,
+        order=order.id if order is not None else None,
+        voucher=voucher.id if voucher is not None else None,
+        kind=kind,
+        facts=facts,
+        actor=actor or "system",
+        created_at=clock.now(),
     )

@@ -116,7 +116,7 @@ def _refusal(
 def _inactive(voucher: Voucher) -> refusals.Refusal | None:
     if voucher.status == VoucherStatus.ACTIVE:
         return None
-    return refusals.VoucherInactive(f"This voucher is {voucher.status}.", status=str(voucher.status))
+    return refusals.VoucherInactive(f"This voucher is {voucher.status}.", voucher_status=str(voucher.status))
 
 
 def _out_of_time(voucher: Voucher, at: datetime) -> refusals.Refusal | None:

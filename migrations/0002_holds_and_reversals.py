@@ -93,25 +93,28 @@ ENTRY_RULES = [
     ("the entry does not continue the sequence of its voucher",
      "NEW.seq <> (SELECT version + 1 FROM vouchers WHERE id = NEW.voucher_id)"),
     ("balance_after_minor is not the balance plus the amount",
-     "NEW.balance_after_minor <> (SELECT balance_minor FROM vouchers WHERE id = NEW.voucher_id) + NEW.amount_minor"),
+     "NEW.balance_after_minor <> VOUCHER.balance_minor + NEW.amount_minor"),
     ("the entry would take held money",
-     "NEW.balance_after_minor < (SELECT held_minor FROM vouchers WHERE id = NEW.voucher_id)"),
+     "NEW.balance_after_minor < VOUCHER.held_minor"),
     ("the entry has another currency than its voucher",
-     "NEW.currency <> (SELECT currency FROM vouchers WHERE id = NEW.voucher_id)"),
+     "NEW.currency <> VOUCHER.currency"),
     ("the entry belongs to another merchant than its voucher",
-     "NEW.merchant_id <> (SELECT merchant_id FROM vouchers WHERE id = NEW.voucher_id)"),
+     "NEW.merchant_id <> VOUCHER.merchant_id"),
     ("the entry does not carry the hash of the one before",
      "NEW.previous_hash <> COALESCE((SELECT hash FROM entries"
      " WHERE voucher_id = NEW.voucher_id AND seq = NEW.seq - 1), '')"),
     ("a refund or reversal must name a redemption of the same voucher",
-     "NEW.kind IN ('refund', 'reverse') AND NOT EXISTS (SELECT 1 FROM entries WHERE id = NEW.redemption_id"
+     "NEW.kind IN ('refund', 'reverse')",
+     "NOT EXISTS (SELECT 1 FROM entries WHERE id = NEW.redemption_id"
      " AND voucher_id = NEW.voucher_id AND kind = 'redeem')"),
     ("refunds and reversals would exceed their redemption",
-     "NEW.kind IN ('refund', 'reverse') AND NEW.amount_minor + COALESCE((SELECT SUM(amount_minor) FROM entries"
+     "NEW.kind IN ('refund', 'reverse')",
+     "NEW.amount_minor + COALESCE((SELECT SUM(amount_minor) FROM entries"
      " WHERE redemption_id = NEW.redemption_id), 0)"
      " > -(SELECT amount_minor FROM entries WHERE id = NEW.redemption_id)"),
     ("a capture takes what its captured hold set aside, or less",
-     "NEW.hold_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds WHERE id = NEW.hold_id"
+     "NEW.hold_id IS NOT NULL",
+     "NOT EXISTS (SELECT 1 FROM holds WHERE id = NEW.hold_id"
      " AND voucher_id = NEW.voucher_id AND state = 'captured' AND NEW.kind = 'redeem'"
      " AND -NEW.amount_minor <= amount_minor)"),
 ]  # fmt: skip
@@ -119,11 +122,12 @@ ENTRY_RULES = [
 HELD = "(SELECT COALESCE(SUM(amount_minor), 0) FROM holds WHERE voucher_id = NEW.id AND state = 'active')"
 VOUCHER_CHANGE_RULES = [
     ("the balance follows the last entry and nothing else",
-     "(NEW.balance_minor <> OLD.balance_minor OR NEW.version <> OLD.version) AND NOT EXISTS (SELECT 1 FROM entries"
+     "NEW.balance_minor <> OLD.balance_minor OR NEW.version <> OLD.version",
+     "NOT EXISTS (SELECT 1 FROM entries"
      " WHERE voucher_id = NEW.id AND seq = NEW.version AND balance_after_minor = NEW.balance_minor"
      " AND seq = (SELECT MAX(seq) FROM entries WHERE voucher_id = NEW.id))"),
     ("what is held is the sum of the active holds",
-     f"NEW.held_minor <> OLD.held_minor AND NEW.held_minor <> {HELD}"),
+     "NEW.held_minor <> OLD.held_minor", f"NEW.held_minor <> {HELD}"),
     ("currency, merchant, unit, mode and identity of a voucher never change",
      "NEW.currency <> OLD.currency OR NEW.merchant_id <> OLD.merchant_id OR NEW.public_id <> OLD.public_id"
      " OR NEW.is_test <> OLD.is_test"
@@ -137,7 +141,7 @@ VOUCHER_CHANGE_RULES = [
 HOLD_BIRTH_RULES = [
     ("a hold begins active", "NEW.state <> 'active'"),
     ("the hold belongs to another merchant than its voucher",
-     "NEW.merchant_id <> (SELECT merchant_id FROM vouchers WHERE id = NEW.voucher_id)"),
+     "NEW.merchant_id <> VOUCHER.merchant_id"),
 ]  # fmt: skip
 HOLD_CHANGE_RULES = [
     ("amount, voucher, merchant and identity of a hold never change",
@@ -175,6 +179,26 @@ GUARDS = [
     ("answers_never_change", "BEFORE UPDATE", "idempotency_records", ANSWER_RULES, ""),
     ("answers_never_vanish", "BEFORE DELETE", "idempotency_records", [("an answer is never deleted", "1 = 1")], ""),
 ]
+# SQLite deletes what `INSERT OR REPLACE` replaces without asking the triggers, so there no row of these is replaced.
+NEVER_REPLACED = {
+    "entries":
+        "EXISTS (SELECT 1 FROM entries WHERE id = NEW.id OR public_id = NEW.public_id OR hold_id = NEW.hold_id"
+        " OR (merchant_id = NEW.merchant_id AND operation_key = NEW.operation_key))",
+    "holds":
+        "EXISTS (SELECT 1 FROM holds WHERE id = NEW.id OR public_id = NEW.public_id"
+        " OR (merchant_id = NEW.merchant_id AND operation_key = NEW.operation_key))",
+    "vouchers":
+        "EXISTS (SELECT 1 FROM vouchers WHERE id = NEW.id OR public_id = NEW.public_id OR unit_id = NEW.unit_id"
+        " OR link_hash = NEW.link_hash OR (merchant_id = NEW.merchant_id AND code_hmac = NEW.code_hmac))",
+    "timeline_entries":
+        "EXISTS (SELECT 1 FROM timeline_entries WHERE id = NEW.id)",
+}  # fmt: skip
+# The first answer stands, and the INSERT that claims a key hears that nothing was inserted.
+ANSWERS_NEVER_REPLACED = """
+CREATE TRIGGER answers_never_replaced BEFORE INSERT ON idempotency_records
+  WHEN EXISTS (SELECT 1 FROM idempotency_records WHERE merchant_id = NEW.merchant_id AND key = NEW.key)
+  BEGIN SELECT RAISE(IGNORE); END
+"""
 
 
 def up(migrator, db):
@@ -190,6 +214,7 @@ def up(migrator, db):
                 dialects.create_trigger(db, *trigger)
             for table in ("holds", "idempotency_records"):
                 dialects.never_truncated(db, table, "entries_never_vanish")
+            _never_replaced(db)
     finally:
         if dialects.engine_of(db) == "sqlite":
             db.execute_sql("PRAGMA foreign_keys = ON")
@@ -206,3 +231,12 @@ def _widen_entries(db):
     lost = db.execute_sql("PRAGMA foreign_key_check").fetchall()
     if lost:
         raise RuntimeError(f"{len(lost)} rows point at nothing; nothing was changed")
+
+
+def _never_replaced(db):
+    if dialects.engine_of(db) == "postgresql":
+        return
+    for table, condition in NEVER_REPLACED.items():
+        rules = [(f"a row of {table} is never replaced", condition)]
+        dialects.create_trigger(db, f"{table}_never_replaced", "BEFORE INSERT", table, rules)
+    db.execute_sql(ANSWERS_NEVER_REPLACED)

@@ -1,5 +1,7 @@
 """What the two engines call the same thing: column types, and triggers that refuse or follow up."""
 
+import re
+
 from peewee import PostgresqlDatabase
 
 TYPES = {
@@ -21,9 +23,7 @@ TYPES = {
     },
 }
 
-# The same rules twice: one refusal per line of text, in each engine's own words. `{condition}` is true when refused.
-_SQLITE_REFUSAL = "SELECT RAISE(ABORT, '{text}') WHERE {condition};"
-_POSTGRES_REFUSAL = "IF {condition} THEN RAISE EXCEPTION '{text}' USING ERRCODE = 'check_violation'; END IF;"
+_VOUCHER = re.compile(r"\bVOUCHER\.(\w+)")
 
 
 def engine_of(db):
@@ -39,15 +39,22 @@ def create_tables(db, statements):
 
 
 def create_trigger(db, name, moment, table, rules, effect=""):
-    """Refuse each of `rules` (text, condition), then do `effect`; replaces a trigger of this name."""
-    is_postgresql = engine_of(db) == "postgresql"
-    wording = _POSTGRES_REFUSAL if is_postgresql else _SQLITE_REFUSAL
-    refusals = " ".join(wording.format(text=text, condition=condition) for text, condition in rules)
+    """Refuse each of `rules`, then do `effect`; replaces a trigger of this name.
+
+    A rule is (text, condition), or (text, when, condition) where `condition` is asked only if the cheap `when` holds.
+    `VOUCHER.column` stands for a column of the voucher that a row of `table` belongs to.
+    """
     drop_trigger(db, name, table)
-    if not is_postgresql:
+    if engine_of(db) == "sqlite":
+        refusals = " ".join(_sqlite_refusal(*rule) for rule in rules)
         db.execute_sql(f"CREATE TRIGGER {name} {moment} ON {table} BEGIN {refusals} {effect} END")
         return
-    body = f"BEGIN {refusals} {effect} RETURN NEW; END"
+    refusals = " ".join(_postgres_refusal(*rule) for rule in rules)
+    # PostgreSQL reads the voucher once for all rules; each sub-select of a rule would be a query of its own.
+    has_voucher = "voucher." in refusals
+    declared = "DECLARE voucher RECORD; " if has_voucher else ""
+    read = "SELECT * INTO voucher FROM vouchers WHERE id = NEW.voucher_id; " if has_voucher else ""
+    body = f"{declared}BEGIN {read}{refusals} {effect} RETURN NEW; END"
     db.execute_sql(f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
     db.execute_sql(f"CREATE TRIGGER {name} {moment} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
 
@@ -62,3 +69,17 @@ def never_truncated(db, table, function):
     if engine_of(db) == "postgresql":
         name = f"{table}_never_truncated"
         db.execute_sql(f"CREATE TRIGGER {name} BEFORE TRUNCATE ON {table} EXECUTE FUNCTION {function}()")
+
+
+def _sqlite_refusal(text, *conditions):
+    condition = " AND ".join(f"({each})" for each in conditions)
+    condition = _VOUCHER.sub(r"(SELECT \1 FROM vouchers WHERE id = NEW.voucher_id)", condition)
+    return f"SELECT RAISE(ABORT, '{text}') WHERE {condition};"
+
+
+def _postgres_refusal(text, *conditions):
+    refusal = f"RAISE EXCEPTION '{text}' USING ERRCODE = 'check_violation';"
+    for condition in reversed(conditions):
+        asked = _VOUCHER.sub(r"voucher.\1", condition)
+        refusal = f"IF {asked} THEN {refusal} END IF;"
+    return refusal

@@ -11,6 +11,7 @@ FLOORS = {
     "config": 0, "domain.money": 0, "domain.codes": 0, "domain.clock": 0, "domain.refusals": 0, "domain.states": 0,
     "database": 0, "models": 1, "domain": 2, "gateways": 2, "effects": 3, "blueprints": 4, "tasks": 4,
     "cli": 5, "app": 6,
+    "conformance": 0,
 }  # fmt: skip
 HOMES = {
     "stripe": ("gateways/stripe_checkout.py", "gateways/stripe_events.py", "gateways/stripe_twin/"),
@@ -42,7 +43,7 @@ def product_files() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=ROOT, capture_output=True, text=True
     )
-    outside = ("tests/", "migrations/", "bench/", "setup/")
+    outside = ("tests/", "migrations/", "bench/", "setup/", "samples/")
     return [ROOT / name for name in listed.stdout.split() if not name.startswith(outside)]
 
 
