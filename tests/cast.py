@@ -2,12 +2,14 @@
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
-from domain import catalogue, checkout
-from domain.states import Role
+import database
+from domain import catalogue, checkout, holds, ledger, vouchers
+from domain.states import Role, VoucherStatus
 from effects import voucher
 from gateways import passwords, vault
-from models import Membership, Merchant, Order, User, Voucher
+from models import Hold, Membership, Merchant, Order, User, Voucher
 
 PASSWORD = "correct horse battery"
 # One hash for the whole run: Argon2id is slow on purpose.
@@ -79,22 +81,36 @@ def place(seller: Merchant, *recipients: str, value_minor: int = 5000, **facts: 
     return checkout.place(seller, wish, ref=vault.new_order_ref(), is_test=True)
 
 
-def issue(seller: Merchant, *, value_minor: int = 5000, **facts: object) -> tuple[Voucher, str]:
-    """An active voucher without an order, and its code in groups. `facts` are written onto the row."""
-    from database import transaction
-    from domain import ledger
+def issue(
+    seller: Merchant, *, value_minor: int = 5000, held_minor: int = 0, code: str | None = None, **facts: Any
+) -> tuple[Voucher, str]:
+    """A voucher without an order, active unless `facts` say otherwise, and its code in groups.
 
-    with transaction():
+    `facts` are those of `ledger.issue`; `held_minor` is set aside by a hold.
+    """
+    operation, given = secrets.token_hex(8), {"currency": seller.currency, "actor": "shop", "is_test": True} | facts
+    with database.transaction():
         row = ledger.issue(
             seller,
             value_minor=value_minor,
-            currency=seller.currency,
-            code=voucher.mint(seller),
-            operation_key=f"issue:{secrets.token_hex(8)}",
-            actor="test",
-            is_test=True,
+            code=voucher.mint(seller, code),
+            operation_key=f"issue:{operation}",
+            **given,
         )
-        if facts:
-            Voucher.update(**facts).where(Voucher.id == row.id).execute()
+    if held_minor:
+        hold(row, held_minor)
     row = Voucher.get_by_id(row.id)
     return row, voucher.read_code(row)
+
+
+def hold(row: Voucher, amount_minor: int, **options: Any) -> Hold:
+    """Set money of a voucher aside."""
+    chosen = {"currency": row.currency, "operation_key": f"hold:{secrets.token_hex(8)}", "actor": "test"} | options
+    with database.transaction():
+        return holds.place(row.id, amount_minor=amount_minor, **chosen).hold
+
+
+def set_status(row: Voucher, status: VoucherStatus | str) -> None:
+    """Block, unblock, activate or cancel a voucher."""
+    with database.transaction():
+        vouchers.set_status(row.id, VoucherStatus(status), actor="test")

@@ -1,31 +1,43 @@
-"""The JSON API for tills: its addresses, and errors that are problem+json wherever they come from.
+"""The JSON API: the calls of `calls.py` behind their guard, and errors that are problem+json wherever they come from.
 
-The views authenticate by themselves (`keys.needs`); nothing here reads a session or a cookie.
+Nothing here reads a session or a cookie.
 """
 
 import flask
 import peewee
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter, Map
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints import errors, limits
-from blueprints.api import keys, problems, redeem, validate
+from blueprints.api import calls, keys, problems, provocations, wording
 from blueprints.api.problems import Problem
 from domain import refusals
 
+
+class _IdConverter(BaseConverter):
+    """`<id(vch):voucher_id>`: what begins like an id; whether it is one, the view finds out."""
+
+    def __init__(self, map: Map, prefix: str) -> None:
+        super().__init__(map)
+        self.regex = f"{prefix}_[^/]{{0,200}}"
+
+
 blueprint = flask.Blueprint("api", __name__, url_prefix="/api/v1")
+blueprint.record_once(lambda state: state.app.url_map.converters.update(id=_IdConverter))
 limits.limiter.limit(keys.UNKNOWN_CODES, key_func=keys.presented, deduct_when=keys.is_code_unknown)(blueprint)
 limits.limiter.limit(keys.UNKNOWN_KEYS, deduct_when=keys.is_key_unknown)(blueprint)
 
-# (path, endpoint, view): one line per call. OPTIONS is not offered: tills are not browsers.
-CALLS = (
-    ("/vouchers/validate", "validate", validate.validate_voucher),
-    ("/vouchers/redeem", "redeem", redeem.redeem_by_code),
-    ("/vouchers/<public_id>/redeem", "redeem_by_id", redeem.redeem_by_id),
-)
-for _path, _endpoint, _view in CALLS:
-    blueprint.add_url_rule(_path, _endpoint, _view, methods=["POST"], provide_automatic_options=False)
+# OPTIONS is not offered: tills are not browsers.
+for _call in calls.CALLS:
+    blueprint.add_url_rule(
+        _call.rule,
+        _call.name,
+        keys.guard(_call.view, *_call.scopes),
+        methods=[_call.method],
+        provide_automatic_options=False,
+    )
 
 _UNAVAILABLE = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
 _CODE_OF_STATUS = {
@@ -59,6 +71,10 @@ def stamp(response: flask.Response) -> flask.Response:
     return response
 
 
+# Flask runs the last one first, so that an answer which stands for a lost one is stamped as well.
+blueprint.after_request(provocations.provoke)
+
+
 def _answer(error: Exception, reference: str) -> BaseResponse:
     flask.g.request_id = reference
     return stamp(_problem(error).response())
@@ -66,12 +82,17 @@ def _answer(error: Exception, reference: str) -> BaseResponse:
 
 def _problem(error: Exception) -> Problem:
     if isinstance(error, refusals.Refusal):
-        return problems.of_refusal(error)
+        return problems.of_refusal(error, **_display(error))
     if isinstance(error, HTTPException):
         return _of_http_error(error)
     if isinstance(error, _UNAVAILABLE):
         return Problem("temporarily_unavailable", "The database cannot be reached just now; nothing was booked.")
     return Problem("internal_error", "Nothing was booked. The request id leads us to the cause.")
+
+
+def _display(refusal: refusals.Refusal) -> dict[str, object]:
+    display = wording.of_code(refusal.code)
+    return {"display": display} if display is not None else {}
 
 
 def _of_http_error(error: HTTPException) -> Problem:

@@ -42,6 +42,12 @@ def parse(raw: bytes) -> dict[str, Any]:
     return loaded
 
 
+def require_clean_text(*texts: str) -> None:
+    """Raise Problem 400 when one of `texts` holds what no JSON text may hold and no database keeps."""
+    for text in texts:
+        _inspect_text(text)
+
+
 def _require_json() -> None:
     if flask.request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "Send the body without Content-Encoding.")
@@ -92,9 +98,9 @@ def _inspect(value: Any, *, depth: int) -> None:
 
 def _inspect_text(text: str) -> None:
     if "\0" in text:
-        _refuse("The body holds a NUL character.")
+        _refuse("The request holds a NUL character.")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        _refuse("The body holds half of a surrogate pair.")
+        _refuse("The request holds half of a surrogate pair.")
 
 
 def _refuse(detail: str) -> NoReturn:

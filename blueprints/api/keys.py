@@ -23,20 +23,18 @@ _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
 
-def needs(*scopes: Scope) -> Callable[[Callable[_Arguments, _Answer]], Callable[_Arguments, _Answer]]:
-    """Let a view run only for a key that has one of `scopes`; it stays readable as the view's `.scopes`."""
+def guard(view: Callable[_Arguments, _Answer], *scopes: Scope) -> Callable[_Arguments, _Answer]:
+    """`view` for callers alone whose key has one of `scopes`; a view that nobody may call is a mistake: ValueError."""
+    if not scopes:
+        raise ValueError(f"{view.__name__} has no scope")
 
-    def decorate(view: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
-        @functools.wraps(view)
-        def guarded(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:
-            flask.g.api_key = _authenticate()
-            _require(flask.g.api_key, scopes)
-            return view(*arguments, **options)
+    @functools.wraps(view)
+    def guarded(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:
+        flask.g.api_key = _authenticate()
+        _require(flask.g.api_key, scopes)
+        return view(*arguments, **options)
 
-        guarded.scopes = scopes  # type: ignore[attr-defined]
-        return guarded
-
-    return decorate
+    return guarded
 
 
 def current() -> ApiKey:

@@ -34,8 +34,14 @@ KINDS: dict[str, Kind] = {
     "not_found": Kind(404, "There is nothing at this address", "Check the path against the documentation."),
     "voucher_not_found": Kind(404, refusals.VoucherNotFound.title, _SHOW),
     "method_not_allowed": Kind(405, "This address does not take this method", "Use a method named in `Allow`."),
+    "hold_not_found": Kind(404, refusals.HoldNotFound.title, "Use the id that the hold was answered with."),
     "insufficient_balance": Kind(409, refusals.InsufficientBalance.title, _SHOW),
     "request_in_progress": Kind(409, refusals.RequestInProgress.title, _SAME),
+    "hold_expired": Kind(409, refusals.HoldExpired.title, "Nothing was booked. Redeem the voucher, or hold again."),
+    "hold_closed": Kind(409, refusals.HoldClosed.title, "Read the hold; `state` says what became of it."),
+    "already_reversed": Kind(409, refusals.AlreadyReversed.title, "Use a fresh Idempotency-Key to redeem once more."),
+    "transition_not_allowed": Kind(409, refusals.TransitionNotAllowed.title, "Ask for a status of `allowed`."),
+    "code_taken": Kind(409, refusals.CodeTaken.title, "Choose another code, or let us make one."),
     "body_too_large": Kind(413, "The request body is too large", _FIX),
     "unsupported_media_type": Kind(415, "The request body must be JSON", "Send `Content-Type: application/json`."),
     "validation_failed": Kind(422, refusals.FieldsRefused.title, "Correct the fields listed in `errors`."),
@@ -45,6 +51,9 @@ KINDS: dict[str, Kind] = {
     "voucher_depleted": Kind(422, refusals.VoucherDepleted.title, _SHOW),
     "currency_mismatch": Kind(422, refusals.CurrencyMismatch.title, _SHOW),
     "voucher_not_transferable": Kind(422, refusals.VoucherNotTransferable.title, _SHOW),
+    "refund_exceeds_redemption": Kind(
+        422, refusals.RefundExceedsRedemption.title, "Refund at most `refundable_minor`."
+    ),
     "idempotency_conflict": Kind(
         422, refusals.IdempotencyConflict.title, "Use a fresh Idempotency-Key for each new operation."
     ),

@@ -22,6 +22,34 @@ SENTENCES: dict[str, dict[str, str]] = {
         "de": "Deckt {applicable} von {requested}. Der Gast zahlt noch {still_to_pay}.",
         "en": "Covers {applicable} of {requested}. The guest pays {still_to_pay}.",
     },
+    "redeemed": {
+        "de": "{applicable} eingelöst. Auf dem Gutschein bleiben {remaining}.",
+        "en": "{applicable} redeemed. {remaining} stays on the voucher.",
+    },
+    "redeemed_part": {
+        "de": "{applicable} eingelöst, der Gutschein ist leer. Der Gast zahlt noch {still_to_pay}.",
+        "en": "{applicable} redeemed, the voucher is empty. The guest pays {still_to_pay}.",
+    },
+    "held": {
+        "de": "{applicable} reserviert. Frei bleiben {remaining}.",
+        "en": "{applicable} held. {remaining} stays free.",
+    },
+    "held_part": {
+        "de": "{applicable} reserviert, mehr ist nicht da. Der Gast zahlt noch {still_to_pay}.",
+        "en": "{applicable} held, which is all there is. The guest pays {still_to_pay}.",
+    },
+    "captured": {
+        "de": "{amount} eingelöst. Auf dem Gutschein bleiben {remaining}.",
+        "en": "{amount} redeemed. {remaining} stays on the voucher.",
+    },
+    "reversed": {
+        "de": "Storniert: {amount} sind wieder auf dem Gutschein.",
+        "en": "Reversed: {amount} is back on the voucher.",
+    },
+    "nothing_to_reverse": {
+        "de": "Es war nichts gebucht.",
+        "en": "Nothing had been booked.",
+    },
     "voucher_not_found": {
         "de": "Code unbekannt. Bitte die letzten vier Zeichen prüfen.",
         "en": "Code unknown. Check the last four characters.",
@@ -70,32 +98,74 @@ SENTENCES: dict[str, dict[str, str]] = {
         "de": "Nur noch {available} auf dem Gutschein.",
         "en": "Only {available} left on the voucher.",
     },
+    "hold_too_small": {
+        "de": "Nur {held} sind reserviert.",
+        "en": "Only {held} is held.",
+    },
+    "hold_expired": {
+        "de": "Reservierung abgelaufen. Bitte neu einlösen.",
+        "en": "The hold has expired. Redeem again.",
+    },
+    "hold_closed": {
+        "de": "Diese Reservierung ist schon abgeschlossen.",
+        "en": "This hold is closed already.",
+    },
+    "already_reversed": {
+        "de": "Dieser Vorgang wurde storniert.",
+        "en": "This booking was reversed.",
+    },
+    "refund_exceeds_redemption": {
+        "de": "Höchstens {refundable} können zurück auf den Gutschein.",
+        "en": "At most {refundable} can go back to the voucher.",
+    },
+    "refused": {
+        "de": "Nicht möglich. Es wurde nichts gebucht.",
+        "en": "Not possible. Nothing was booked.",
+    },
 }
 
 
-def of_calculation(sums: validation.Calculation, *, currency: str) -> dict[str, str]:
-    """What the voucher pays of this bill."""
+def of_calculation(outcome: str, sums: validation.Calculation, *, currency: str) -> dict[str, str]:
+    """What the voucher pays of this bill; `outcome` is `covers`, `redeemed` or `held`."""
     amounts = {
         "applicable": sums.applicable_amount_minor,
         "requested": sums.requested_amount_minor,
         "remaining": sums.remaining_voucher_balance_minor,
         "still_to_pay": sums.remaining_order_amount_minor,
     }
-    return _say("covers" if sums.covers_full_amount else "covers_part", amounts=amounts, currency=currency)
+    return _say(outcome if sums.covers_full_amount else f"{outcome}_part", amounts=amounts, currency=currency)
 
 
-def of_refusal(refusal: refusals.Refusal, *, voucher: Voucher | None, merchant: Merchant) -> dict[str, str]:
-    """Why the voucher cannot pay; moments are told in the merchant's time zone."""
+def of_outcome(outcome: str, *, currency: str = "", **amounts: int) -> dict[str, str]:
+    """What was done; `amounts` are the names of the sentence, in minor units."""
+    return _say(outcome, amounts=amounts if currency else {}, currency=currency)
+
+
+def of_refusal(
+    refusal: refusals.Refusal, *, voucher: Voucher | None, merchant: Merchant, outcome: str = ""
+) -> dict[str, str]:
+    """Why it cannot be; moments are told in the merchant's time zone.
+
+    `outcome` names the sentence where the refusal alone does not: a hold that is too small is no empty voucher.
+    """
     if voucher is None:
-        return _say("voucher_not_found")
+        return of_code(refusal.code) or _say("refused")
     moments = {"valid_from": voucher.valid_from, "expires_on": voucher.expires_at}
-    outcome = _outcome(refusal, voucher)
+    outcome = outcome or _outcome(refusal, voucher)
     if outcome == "voucher_depleted":
         used_at = _emptied_at(voucher)
         outcome = "voucher_depleted" if used_at else "voucher_emptied"
         moments |= {"used_on": used_at, "used_at": used_at}
     amounts = {"balance": voucher.balance_minor, "available": voucher.available_minor}
+    for name, extra in (("held", "available_minor"), ("refundable", "refundable_minor")):
+        amounts[name] = int(str(refusal.extra.get(extra, 0)))
     return _say(outcome, amounts=amounts, currency=voucher.currency, moments=moments, time_zone=merchant.time_zone)
+
+
+def of_code(code: str) -> dict[str, str] | None:
+    """The sentence of a refusal that needs no facts; None for any other."""
+    sentences = SENTENCES.get(code)
+    return _say(code) if sentences is not None and not fields_of(sentences["en"]) else None
 
 
 def fields_of(sentence: str) -> frozenset[str]:
@@ -105,10 +175,10 @@ def fields_of(sentence: str) -> frozenset[str]:
 
 def _outcome(refusal: refusals.Refusal, voucher: Voucher) -> str:
     if isinstance(refusal, refusals.VoucherInactive):
-        return f"voucher_{refusal.extra['status']}"
+        return f"voucher_{refusal.extra['voucher_status']}"
     if isinstance(refusal, refusals.VoucherDepleted) and voucher.balance_minor > 0:
         return "voucher_held"
-    return refusal.code
+    return refusal.code if refusal.code in SENTENCES else "refused"
 
 
 def _emptied_at(voucher: Voucher) -> datetime | None:
