@@ -105,6 +105,4 @@ def _route() -> str:
 def _fingerprints(body: schemas.Request) -> tuple[str, ...]:
     # Only what was sent: a field that a later version adds must not turn an old key's replay into a conflict.
     sent = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True, separators=(",", ":"))
-    # A test key's request is never the same as a live key's: neither may hear the other's answer.
-    mode = "test " if keys.current().is_test else ""
-    return here().vault.fingerprints(f"{mode}{flask.request.method} {flask.request.path}\n{sent}")
+    return here().vault.fingerprints(f"{flask.request.method} {flask.request.path}\n{sent}")

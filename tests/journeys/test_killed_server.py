@@ -15,7 +15,7 @@ import flask
 import pytest
 
 import config
-from domain import api_keys, audit
+from domain import api_keys, audit, idempotency, redemptions
 from models import Entry, Merchant, Voucher
 from tests import cast as casting
 from tests import webserver
@@ -94,9 +94,13 @@ def _insist(line: webserver.Line, code: str, key: str) -> tuple[webserver.Answer
 def _assert_books(acknowledged: dict[str, bytes]) -> None:
     booked = {entry.operation_key: entry for entry in Entry.select().where(Entry.kind == "redeem")}
     assert Entry.select().where(Entry.kind == "redeem").count() == len(booked)
-    assert set(booked) == {f"redeem:{key}" for key in acknowledged}
+    assert set(booked) == {_operation(key) for key in acknowledged}
     for key, body in acknowledged.items():
-        assert booked[f"redeem:{key}"].public_id.encode() in body
+        assert booked[_operation(key)].public_id.encode() in body
     spent = sum(PLENTY_MINOR - voucher.balance_minor for voucher in Voucher.select())
     assert spent == len(acknowledged)
     assert audit.is_clean(findings := audit.run()), findings
+
+
+def _operation(key: str) -> str:
+    return redemptions.operation_key(idempotency.scoped(key, is_test=True))
