@@ -22,8 +22,7 @@ def generate(choose: Callable[[str], str] = secrets.choice) -> str:
 
 def normalise(text: str) -> str:
     """`text` as the look-up wants it: upper case, no separators, look-alikes resolved. Never fails."""
-    folded = unicodedata.normalize("NFKC", text).upper()
-    return "".join(character for character in folded if character not in _SEPARATORS).translate(_LOOKALIKES)
+    return _plain(text).translate(_LOOKALIKES)
 
 
 def is_well_formed(code: str) -> bool:
@@ -36,9 +35,24 @@ def grouped(code: str) -> str:
     return "-".join(code[start : start + 4] for start in range(0, len(code), 4))
 
 
+def printed(code: str) -> str:
+    """A code of ours in groups; another system's as its holders know it."""
+    return grouped(code) if is_well_formed(code) else code
+
+
 def last4(code: str) -> str:
     """The part of a code that may be shown."""
-    return code[-4:]
+    return _plain(code)[-4:]
+
+
+def endings(text: str) -> tuple[str, str]:
+    """What `last4` may be of a code with this ending: as it was typed, and with look-alikes resolved."""
+    return _plain(text), normalise(text)
+
+
+def _plain(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).upper()
+    return "".join(character for character in folded if character not in _SEPARATORS)
 
 
 def _check(body: str) -> str:

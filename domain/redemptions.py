@@ -70,7 +70,12 @@ def reverse(
         story = tell(merchant, key=key, is_test=is_test)
         if story.outcome != Outcome.BOOKED or story.redemption is None:
             return story
-        booked = ledger.reverse(story.redemption, operation_key=f"reverse:{key}", actor=actor, reason=reason, till=till)
+        try:
+            booked = ledger.reverse(
+                story.redemption, operation_key=f"reverse:{key}", actor=actor, reason=reason, till=till
+            )
+        except refusals.AlreadyReversed:  # the same call came twice at one moment, and the other one had the lock first
+            return tell(merchant, key=key, is_test=is_test)
         _record(booked, actor=actor, reason=reason)
         return Story(Outcome.REVERSED, story.record, story.redemption, booked.entry, is_new=True)
 

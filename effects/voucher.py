@@ -35,16 +35,16 @@ def create(step: Step) -> None:
 
 
 def mint(merchant: Merchant, code: str | None = None) -> ledger.NewCode:
-    """A fresh random code of `merchant` (75 random bits) or the given one in any form, sealed.
+    """A fresh random code of `merchant` (75 random bits), or the given one as its holders know it, sealed.
 
     The seal is bound to a new public id.
     """
     box, public_id = here().vault, entries.new_public_id("vch")
-    code = codes.normalise(code) if code is not None else codes.generate()
+    code = code.strip() if code is not None else codes.generate()
     sealed = box.seal(code.encode(), context=_context(merchant.id, public_id))
     return ledger.NewCode(
         public_id=public_id,
-        hmac=box.code_hmac(code),
+        hmac=box.code_hmac(codes.normalise(code)),
         ciphertext=sealed.ciphertext,
         key_id=sealed.key_id,
         last4=codes.last4(code),
@@ -53,10 +53,10 @@ def mint(merchant: Merchant, code: str | None = None) -> ledger.NewCode:
 
 
 def read_code(voucher: Voucher) -> str:
-    """The full code in groups, for the PDF, the voucher's own page and a logged reveal. Raises SealBroken."""
+    """The full code as it is printed, for the PDF, the voucher's own page and a logged reveal. Raises SealBroken."""
     sealed = vault.Sealed(voucher.code_key_id, bytes(voucher.code_ciphertext))
     code = here().vault.open(sealed, context=_context(voucher.merchant_id, voucher.public_id)).decode()
-    return codes.grouped(code)
+    return codes.printed(code)
 
 
 def find_by_link(token: str) -> Voucher | None:

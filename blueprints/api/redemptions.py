@@ -5,7 +5,7 @@ import json
 import flask
 
 from blueprints.api import keys, operations, schemas, shapes, wording
-from domain import redemptions, refusals
+from domain import redemptions
 from domain.entries import Till
 from domain.redemptions import Outcome, Story
 from models import Entry, Voucher
@@ -30,20 +30,8 @@ def tell() -> flask.Response:
 
 def reverse() -> flask.Response:
     """Give a redemption back by its key; block a call that never came. Safe to repeat until it is heard."""
-    wanted = schemas.read(schemas.Reversal)
-    try:
-        story = _reverse(wanted)
-    except refusals.AlreadyReversed:  # the same call came twice at one moment, and the other one was faster
-        story = _reverse(wanted)
-    response = shapes.answer(_shape(story))
-    if not story.is_new:
-        response.headers[operations.REPLAY_HEADER] = "true"
-    return response
-
-
-def _reverse(wanted: schemas.Reversal) -> Story:
-    caller = keys.current()
-    return redemptions.reverse(
+    wanted, caller = schemas.read(schemas.Reversal), keys.current()
+    story = redemptions.reverse(
         caller.merchant,
         key=operations.scoped(wanted.idempotency_key),
         is_test=caller.is_test,
@@ -51,6 +39,10 @@ def _reverse(wanted: schemas.Reversal) -> Story:
         reason=wanted.reason or "",
         till=Till(location=caller.location, terminal=caller.terminal),
     )
+    response = shapes.answer(_shape(story))
+    if not story.is_new:
+        response.headers[operations.REPLAY_HEADER] = "true"
+    return response
 
 
 def _shape(story: Story) -> dict[str, object]:

@@ -83,10 +83,11 @@ def _matching(query: peewee.ModelSelect, wanted: schemas.VoucherQuery) -> peewee
         Voucher.type: wanted.type,
         Voucher.currency: wanted.currency,
         Voucher.customer_id: wanted.customer_id,
-        Voucher.code_last4: codes.normalise(wanted.last4) if wanted.last4 else None,
     }
     for column, value in equal.items():
         query = query.where(column == value) if value is not None else query
+    if wanted.last4 is not None:
+        query = query.where(Voucher.code_last4.in_(codes.endings(wanted.last4)))
     if wanted.status is not None:
         query = query.where(Voucher.is_shown_as(wanted.status, clock.now()))
     if wanted.has_balance is not None:
@@ -103,12 +104,12 @@ def _own_code(merchant: Merchant, wanted: schemas.Creation) -> str | None:
         return None
     if test_codes.is_reserved(wanted.code):
         raise schemas.refuse("code", "reserved")
-    code = codes.normalise(wanted.code)
+    code = codes.normalise(wanted.code)  # what is left of it must be enough, however it is written
     if not (code.isascii() and code.isalnum()):
         raise schemas.refuse("code", "not_a_code")
     if len(code) < schemas.OWN_CODE_LIMITS[0]:
         raise schemas.refuse("code", "too_short")
-    return code
+    return wanted.code
 
 
 def _check_dates(wanted: schemas.Creation, expires_at: datetime | None) -> None:

@@ -201,8 +201,7 @@ def _contains(fields: Sequence[peewee.Field], text: str) -> peewee.Expression:
 
 
 def _has_last4(text: str) -> peewee.Expression:
-    ending = codes.normalise(text)
-    return Voucher.code_last4 == (ending if len(ending) == 4 else "")
+    return Voucher.code_last4.in_([ending for ending in codes.endings(text) if len(ending) == 4])
 
 
 def _by_order(query: peewee.ModelSelect) -> dict[int, list]:

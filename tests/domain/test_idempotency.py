@@ -138,3 +138,12 @@ def test_a_first_call_that_still_runs_makes_the_second_wait_and_then_say_so(engi
             finish.set()
         assert running.result(timeout=30).status == 201
     assert _once(merchant, slow).is_replay
+
+
+@pytest.mark.parametrize("length", [1, 250, 251, 255])
+def test_a_test_keys_key_fits_and_is_no_live_keys_key(length: int) -> None:
+    key = "k" * length
+    stored = idempotency.scoped(key, is_test=True)
+    assert len(stored) <= 255 and not stored.isascii()
+    assert idempotency.scoped(key, is_test=False) == key
+    assert idempotency.scoped("x" * length, is_test=True) != stored

@@ -56,6 +56,16 @@ def test_a_code_of_ones_own_is_found_in_any_form(office: Counter, till: Counter,
         assert till.validate(form).json["valid"] is True, form
 
 
+@pytest.mark.req("S2-01")
+def test_a_code_of_ones_own_stays_as_its_holders_know_it(office: Counter) -> None:
+    made = office.create(code="hotel-Hill 2026 ILO")
+    assert (made.json["code"], made.json["code_last4"]) == ("hotel-Hill 2026 ILO", "6ILO")
+    for ending in ("6ILO", "6ilo"):
+        assert [row["id"] for row in office.call("list_vouchers", query={"last4": ending}).json["data"]] == [
+            made.json["id"]
+        ]
+
+
 @pytest.mark.req("T4", "S2-01")
 def test_a_code_that_cannot_be_one_is_refused_by_its_field(office: Counter) -> None:
     wrong = {
