@@ -106,6 +106,7 @@ def capture(
     if taken_minor > hold.amount_minor:
         detail = f"The hold is for {hold.amount_minor} minor units; the bill asks for {taken_minor}."
         raise refusals.InsufficientBalance(detail, available_minor=hold.amount_minor)
+    free_expired(voucher)
     # First the hold, then the entry: the ledger lets nobody take what is held.
     _close(voucher, hold, HoldState.CAPTURED)
     entry = entries.append(
@@ -131,11 +132,14 @@ def release(hold: Hold) -> Hold:
 
 
 def extend(hold: Hold, *, life: timedelta) -> Hold:
-    """Let a hold live for `life` from now. Raises HoldExpired, HoldClosed, FieldsRefused beyond `LONGEST_LIFE`."""
+    """Let a hold live for at least `life` from now; it never ends sooner than it would have.
+
+    Raises HoldExpired, HoldClosed, and FieldsRefused beyond `LONGEST_LIFE`.
+    """
     voucher, hold = _lock_with_hold(hold)
     statuses.require(voucher, Verb.EXTEND)
     _require_active(hold)
-    expires_at = clock.now() + life
+    expires_at = max(hold.expires_at, clock.now() + life)
     if expires_at > hold.created_at + LONGEST_LIFE:
         detail = f"A hold lives for {LONGEST_LIFE.total_seconds():.0f} seconds at most, counted from its start."
         raise refusals.FieldsRefused({"ttl_seconds": ("too_large", detail)})

@@ -231,7 +231,7 @@ def liability_at(merchant: Merchant, at: datetime, *, is_test: bool) -> dict[str
 def _lock_for(redemption: Entry, verb: Verb) -> Voucher:
     if redemption.kind != EntryKind.REDEEM:
         raise ValueError(f"only a redemption can be given back, not {redemption.kind}")
-    voucher = entries.lock(redemption.voucher_id)
+    voucher = holds.lock(redemption.voucher_id)
     statuses.require(voucher, verb)
     return voucher
 

@@ -21,7 +21,7 @@ MOVES: dict[ShownStatus, frozenset[ShownStatus]] = {
 
 
 class Verb(StrEnum):
-    """What can be done with the money of a voucher."""
+    """What can be done with the money of a voucher, and with the time in which it may be spent."""
 
     REDEEM = "redeem"
     HOLD = "hold"
@@ -31,6 +31,7 @@ class Verb(StrEnum):
     REFUND = "refund"
     REVERSE = "reverse"
     ADJUST = "adjust"
+    DATE = "date"
 
 
 _EVERY = frozenset(ShownStatus)
@@ -47,6 +48,7 @@ ALLOWED: dict[Verb, frozenset[ShownStatus]] = {
     Verb.REFUND: _EVERY,
     Verb.REVERSE: _EVERY,
     Verb.ADJUST: _EVERY - {CANCELLED},
+    Verb.DATE: _EVERY - {CANCELLED},
 }
 
 

@@ -95,22 +95,22 @@ def _refusal(
 ) -> refusals.Refusal | None:
     if voucher is None:
         return refusals.VoucherNotFound("No voucher of this merchant has this code.")
-    failed: dict[Step, refusals.Refusal | None] = {
-        Step.STATUS: _inactive(voucher),
-        Step.EXPIRY: _out_of_time(voucher, at),
-        Step.BALANCE: None
-        if voucher.available_minor > 0
-        else refusals.VoucherDepleted("Nothing is left on this voucher.", available_minor=voucher.available_minor),
-        Step.CURRENCY: None
-        if voucher.currency == currency
-        else refusals.CurrencyMismatch(
-            f"This voucher is in {voucher.currency}, the bill in {currency}.", currency=voucher.currency
-        ),
-        Step.OWNERSHIP: None
-        if voucher.is_transferable or not voucher.customer_id or voucher.customer_id == customer_id
-        else refusals.VoucherNotTransferable("This voucher may only be used by the customer it belongs to."),
-    }
-    return failed.get(step)
+    if step == Step.STATUS:
+        return _inactive(voucher)
+    if step == Step.EXPIRY:
+        return _out_of_time(voucher, at)
+    if step == Step.BALANCE and voucher.available_minor <= 0:
+        return refusals.VoucherDepleted("Nothing is left on this voucher.", available_minor=voucher.available_minor)
+    if step == Step.CURRENCY and voucher.currency != currency:
+        detail = f"This voucher is in {voucher.currency}, the bill in {currency}."
+        return refusals.CurrencyMismatch(detail, currency=voucher.currency)
+    if step == Step.OWNERSHIP and not _may_present(voucher, customer_id):
+        return refusals.VoucherNotTransferable("This voucher may only be used by the customer it belongs to.")
+    return None
+
+
+def _may_present(voucher: Voucher, customer_id: str | None) -> bool:
+    return voucher.is_transferable or not voucher.customer_id or voucher.customer_id == customer_id
 
 
 def _inactive(voucher: Voucher) -> refusals.Refusal | None:

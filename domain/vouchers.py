@@ -6,6 +6,7 @@ from typing import Any
 
 from domain import entries, holds, refusals, statuses, timeline
 from domain.states import ShownStatus, VoucherStatus
+from domain.statuses import Verb
 from models import Order, Voucher
 
 
@@ -25,11 +26,13 @@ class Change:
 def change(voucher_id: int, wanted: Change, *, actor: str, reason: str = "") -> Voucher:
     """Change a voucher inside its caller's transaction; the voucher as it is afterwards.
 
-    A cancellation frees its holds. What is already so is neither written nor told. Raises TransitionNotAllowed, and
-    FieldsRefused for dates that leave no day to redeem.
+    A cancellation frees its holds. What is already so is neither written nor told. Raises TransitionNotAllowed,
+    VoucherInactive for dates of a cancelled voucher, and FieldsRefused for dates that leave no day to redeem.
     """
     voucher = entries.lock(voucher_id)
-    _check_dates(voucher, wanted)
+    if wanted.fields & {"valid_from", "expires_at"}:
+        statuses.require(voucher, Verb.DATE)
+        _check_dates(voucher, wanted)
     if "status" in wanted.fields and wanted.status is not None:
         _move(voucher, wanted.status, actor=actor, reason=reason)
     written = {

@@ -65,6 +65,8 @@ _AMOUNT = re.compile(r"[1-9][0-9]*", re.ASCII)
 _ENDING = re.compile(r"[A-Z0-9]+", re.ASCII)
 _LOOKS_LIKE_ONE = re.compile(rf"TEST({'|'.join(codes.normalise(kind) for kind in Kind)})[0-9]")
 _MARK = "test:"
+# As the look-up reads them: TEST-VA1ID is TEST-VALID.
+_KINDS = {codes.normalise(kind): kind for kind in Kind}
 
 
 @dataclass(frozen=True)
@@ -117,24 +119,25 @@ def _kind_of(known: Voucher, words: list[str]) -> Kind | None:
         return None
     if made_by != _operation_key(words):  # the look-up knows no dashes: 500-01 and 5000-1 are one code to it
         _refuse("invalid", "Another test code reads the same without its dashes. Choose another ending.")
-    return Kind(words[1])
+    return _KINDS[codes.normalise(words[1])]
 
 
 def _read(words: list[str]) -> _Wish:
     kind, amount, ending = (*words[1:], "", "")[:3]
-    if kind not in set(Kind):
+    known = _KINDS.get(codes.normalise(kind))
+    if known is None:
         _refuse("not_a_code", f"There is no test code TEST-{kind[:20]}. There are: {', '.join(Kind)}.")
     if _AMOUNT.fullmatch(amount) is None:
         _refuse("not_a_code", f"Write TEST-{kind}-<minor units>, such as TEST-{kind}-5000, without leading zeros.")
     if len(amount) > len(str(LARGEST_MINOR)) or int(amount) > LARGEST_MINOR:
         _refuse("too_large", f"A test code is worth {LARGEST_MINOR} minor units at most.")
-    if kind == Kind.PART and amount == "1":
+    if known == Kind.PART and amount == "1":
         _refuse("too_small", "Half of 1 minor unit cannot be redeemed; use 2 or more.")
     if len(ending) > LONGEST_ENDING:
         _refuse("too_long", f"The ending of a test code has {LONGEST_ENDING} characters at most.")
     if len(words) > 3 and _ENDING.fullmatch(ending) is None:
         _refuse("not_a_code", "The ending of a test code has letters A to Z and digits only.")
-    return _Wish(Kind(kind), int(amount), "-".join(words))
+    return _Wish(known, int(amount), "-".join(words))
 
 
 def _require_room(merchant: Merchant) -> None:

@@ -86,7 +86,7 @@ def _issue(order: Order, unit: Unit) -> None:
         value_minor=unit.value_minor,
         currency=unit.currency,
         code=mint(merchant),
-        operation_key=f"issue:{order.ref}:{unit.unit_no}",
+        operation_key=f"shop:{order.ref}:{unit.unit_no}",
         actor="shop",
         unit=unit,
         expires_at=catalogue.expiry(

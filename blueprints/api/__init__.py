@@ -26,15 +26,25 @@ class _IdConverter(BaseConverter):
 
 blueprint = flask.Blueprint("api", __name__, url_prefix="/api/v1")
 blueprint.record_once(lambda state: state.app.url_map.converters.update(id=_IdConverter))
-limits.limiter.limit(keys.UNKNOWN_CODES, key_func=keys.presented, deduct_when=keys.is_code_unknown)(blueprint)
-limits.limiter.limit(keys.UNKNOWN_KEYS, deduct_when=keys.is_key_unknown)(blueprint)
+# One count for all calls: whoever guesses does not get a fresh one at the next address.
+limits.limiter.shared_limit(
+    keys.UNKNOWN_KEYS, scope="unknown keys", deduct_when=keys.is_key_unknown, exempt_when=keys.is_key_known
+)(blueprint)
+_guesses = limits.limiter.shared_limit(
+    keys.UNKNOWN_CODES,
+    scope="unknown codes",
+    key_func=keys.presented,
+    deduct_when=keys.is_code_unknown,
+    override_defaults=False,
+)
 
 # OPTIONS is not offered: tills are not browsers.
 for _call in calls.CALLS:
+    _view = keys.guard(_call.view, *_call.scopes)
     blueprint.add_url_rule(
         _call.rule,
         _call.name,
-        keys.guard(_call.view, *_call.scopes),
+        _guesses(_view) if _call.takes_a_code else _view,
         methods=[_call.method],
         provide_automatic_options=False,
     )
@@ -86,8 +96,13 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         return _of_http_error(error)
     if isinstance(error, _UNAVAILABLE):
-        return Problem("temporarily_unavailable", "The database cannot be reached just now; nothing was booked.")
-    return Problem("internal_error", "Nothing was booked. The request id leads us to the cause.")
+        return Problem(
+            "temporarily_unavailable", "The database cannot be reached just now. Send the same request again."
+        )
+    return Problem(
+        "internal_error",
+        "The request id leads us to the cause. Whether it was booked, the same request tells when it is sent again.",
+    )
 
 
 def _display(refusal: refusals.Refusal) -> dict[str, object]:

@@ -60,6 +60,11 @@ class Call:
         return self.path.replace("{voucher_id}", "<id(vch):voucher_id>").replace("{hold_id}", "<id(hld):hold_id>")
 
     @property
+    def takes_a_code(self) -> bool:
+        """True when the body names a voucher by its code, so that codes can be guessed here."""
+        return self.takes is not None and schemas.names_a_code(self.takes)
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """Every code that this call can answer with."""
         shape = WITH_BODY if self.method != "GET" else ("validation_failed",) if self.takes else ()
@@ -166,7 +171,7 @@ CALLS: tuple[Call, ...] = (
     Call(
         "PATCH", "/vouchers/{voucher_id}", "change_voucher", vouchers.change_voucher, (WRITE,),
         "Change a voucher's status, owner or dates", schemas.Change, answers.WholeVoucher, "vouchers",
-        problems=("voucher_not_found", "transition_not_allowed"),
+        problems=("voucher_not_found", "transition_not_allowed", "voucher_inactive"),
         description="Anything but the balance. A status changes along the legal moves only; null clears an owner "
                     "or a date.",
     ),

@@ -157,8 +157,10 @@ ANSWERS: dict[str, dict[str, Any]] = {
 FURTHER: dict[str, dict[str, Any]] = {
     "insufficient_scope": {"needed_scopes": ["pos:redeem", "marketing:write"]},
     "insufficient_balance": {"available_minor": 2000},
+    "hold_expired": {"expired_at": "2026-11-22T19:15:00+00:00"},
     "hold_closed": {"state": "released"},
-    "transition_not_allowed": {"allowed": ["active", "cancelled"]},
+    "transition_not_allowed": {"voucher_status": "suspended", "allowed": ["active", "cancelled"]},
+    "voucher_inactive": {"voucher_status": "suspended"},
     "voucher_not_started": {"valid_from": "2026-12-01T00:00:00+00:00"},
     "voucher_expired": {"expires_at": "2025-12-31T22:59:59+00:00"},
     "voucher_depleted": {"available_minor": 0},

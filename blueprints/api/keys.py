@@ -53,6 +53,11 @@ def is_code_unknown(response: flask.Response) -> bool:
     return bool(flask.g.get("is_code_unknown"))
 
 
+def is_key_known() -> bool:
+    """True when this request came with a usable key: a neighbour's wrong keys never stop a till behind one address."""
+    return _presented_key() is not None
+
+
 def is_key_unknown(response: flask.Response) -> bool:
     """True when the answered request came without a key that we know."""
     return response.status_code == 401
@@ -72,13 +77,19 @@ def _authenticate() -> ApiKey:
     if not _bearer():
         detail = "Send the API key in the header Authorization: Bearer <key>."
         raise Problem("invalid_api_key", detail, headers={"WWW-Authenticate": REALM})
-    now = clock.now()
-    key = api_keys.verify(_bearer(), at=now)
+    key = _presented_key()
     if key is None:
         detail = "This API key is unknown, expired or revoked."
         raise Problem("invalid_api_key", detail, headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'})
     _remember_use(key)
     return key
+
+
+def _presented_key() -> ApiKey | None:
+    if "presented_key" not in flask.g:
+        flask.g.presented_key = api_keys.verify(_bearer(), at=clock.now()) if _bearer() else None
+    found: ApiKey | None = flask.g.presented_key
+    return found
 
 
 def _remember_use(key: ApiKey) -> None:

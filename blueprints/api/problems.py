@@ -58,7 +58,11 @@ KINDS: dict[str, Kind] = {
         422, refusals.IdempotencyConflict.title, "Use a fresh Idempotency-Key for each new operation."
     ),
     "rate_limited": Kind(429, "Too many requests", _SAME),
-    "internal_error": Kind(500, "Something went wrong on our side", "Nothing was booked. Tell us the `request_id`."),
+    "internal_error": Kind(
+        500,
+        "Something went wrong on our side",
+        "Send the same request with the same Idempotency-Key again; tell us the `request_id`.",
+    ),
     "temporarily_unavailable": Kind(503, "The service cannot answer just now", _SAME),
 }
 CODES = frozenset(KINDS)

@@ -5,7 +5,7 @@ import json
 import flask
 
 from blueprints.api import keys, operations, schemas, shapes, wording
-from domain import redemptions
+from domain import holds, redemptions
 from domain.entries import Till
 from domain.redemptions import Outcome, Story
 from models import Entry, Voucher
@@ -46,7 +46,8 @@ def reverse() -> flask.Response:
 
 
 def _shape(story: Story) -> dict[str, object]:
-    voucher = Voucher.get_by_id(story.redemption.voucher_id) if story.redemption is not None else None
+    redemption = story.redemption
+    voucher = holds.as_of_now(Voucher.get_by_id(redemption.voucher_id)) if redemption is not None else None
     amount_minor = story.reversal.amount_minor if story.reversal is not None else 0
     return {
         "outcome": str(story.outcome),

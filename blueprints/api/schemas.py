@@ -381,6 +381,12 @@ def read_query(schema: type[Schema]) -> Schema:
     return _validate(lambda: schema.model_validate(given.to_dict()))
 
 
+def names_a_code(schema: type[Request]) -> bool:
+    """True for a body that says by a code which voucher is meant."""
+    field = schema.model_fields.get("code")
+    return field is not None and field.is_required()
+
+
 def refuse(field: str, code: str) -> Problem:
     """The problem of one field that only the database could judge."""
     return _refused([FieldProblem(field, code, FIELD_CODES[code])])

@@ -61,6 +61,8 @@ def create_voucher() -> flask.Response:
     try:
         return operations.once(wanted, key=key, voucher=None, book=book, reveal=_with_code)
     except peewee.IntegrityError:  # the same code came twice at the same moment
+        if code is None:
+            raise
         raise refusals.CodeTaken("A voucher of this merchant has this code already.") from None
 
 

@@ -1,5 +1,6 @@
 """The sentence for the till's screen, in German and English, for every outcome of a validation or a redemption."""
 
+import functools
 from datetime import datetime
 from string import Formatter
 from zoneinfo import ZoneInfo
@@ -27,8 +28,8 @@ SENTENCES: dict[str, dict[str, str]] = {
         "en": "{applicable} redeemed. {remaining} stays on the voucher.",
     },
     "redeemed_part": {
-        "de": "{applicable} eingelöst, der Gutschein ist leer. Der Gast zahlt noch {still_to_pay}.",
-        "en": "{applicable} redeemed, the voucher is empty. The guest pays {still_to_pay}.",
+        "de": "{applicable} eingelöst, mehr ist nicht da. Der Gast zahlt noch {still_to_pay}.",
+        "en": "{applicable} redeemed, which is all there is. The guest pays {still_to_pay}.",
     },
     "held": {
         "de": "{applicable} reserviert. Frei bleiben {remaining}.",
@@ -168,6 +169,7 @@ def of_code(code: str) -> dict[str, str] | None:
     return _say(code) if sentences is not None and not fields_of(sentences["en"]) else None
 
 
+@functools.cache
 def fields_of(sentence: str) -> frozenset[str]:
     """The names in braces of a sentence."""
     return frozenset(name for _, name, _, _ in Formatter().parse(sentence) if name)
@@ -197,8 +199,9 @@ def _say(
     said = {}
     for language in LANGUAGES:
         sentence = SENTENCES[outcome][language]
-        facts = {name: money.display(minor, currency, language) for name, minor in (amounts or {}).items()}
-        for name in fields_of(sentence) & set(moments or {}):
+        wanted = fields_of(sentence)
+        facts = {name: money.display((amounts or {})[name], currency, language) for name in wanted & set(amounts or {})}
+        for name in wanted & set(moments or {}):
             facts[name] = _tell(name, (moments or {})[name], language, ZoneInfo(time_zone))
         said[language] = sentence.format(currency=currency, **facts)
     return said

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from blueprints import presentation
-from blueprints.dashboard import desk, fields, permits, roles, vouchers, wording
+from blueprints.dashboard import desk, fields, roles, vouchers, wording
 from blueprints.dashboard.desk import blueprint
 from blueprints.dashboard.fields import Slip
 from database import transaction
@@ -68,8 +68,6 @@ def change_validity(public_id: str) -> ResponseReturnValue:
     wanted = voucher_rules.Change(frozenset({"expires_at"}), expires_at=expires_at)
 
     def change() -> None:
-        if not permits.allows_validity(entries.lock(found.id)):
-            raise refusals.VoucherInactive("This voucher is cancelled.", status="cancelled")
         voucher_rules.change(found.id, wanted, actor=desk.actor())
 
     return _do(found, change, form="validity", field="expires_on", done=_("Last day saved"))

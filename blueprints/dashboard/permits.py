@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from flask_babel import gettext as _
 
-from domain import clock, statuses
+from domain import clock
 from domain.states import ShownStatus
-from domain.statuses import Verb
 from models import Voucher
 
 # Only owners: each of these makes money, destroys it, or lets it live longer.
@@ -22,11 +21,6 @@ def obstacles(voucher: Voucher, *, is_owner: bool, owners: Sequence[str]) -> Map
         names = ", ".join(owners)
         why |= {act: _("Only owners can do this. Ask %(names)s.", names=names) for act in OWNERS_ALONE if act in why}
     return why
-
-
-def allows_validity(voucher: Voucher) -> bool:
-    """A new last day is of use to every voucher that can still be spent one day."""
-    return voucher.shown_status(clock.now()) in statuses.ALLOWED[Verb.ADJUST]
 
 
 def _acts(voucher: Voucher) -> tuple[str, ...]:

@@ -344,3 +344,11 @@ def test_a_third_sleeper_is_answered_at_once(
         waits = sorted(future.result(timeout=30) for future in [pool.submit(look_up) for _ in range(5)])
     assert [wait >= 3 for wait in waits] == [False] * 3 + [True] * 2
     assert provocations._beds._value == provocations.SLEEPERS
+
+
+@pytest.mark.parametrize("first", ["TEST-VALID-5000", "TEST-VA1ID-5000"])
+def test_a_kind_is_read_as_forgivingly_as_a_code(call: Call, first: str) -> None:
+    for spelling in (first, "TEST-VALID-5000", "TEST-VA1ID-5000", "test-vaiid-5ooo".replace("o", "0")):
+        answer = call("POST /vouchers/validate", bill(spelling))
+        assert (answer.status_code, answer.json["valid"]) == (200, True), spelling
+    assert Voucher.select().count() == 1

@@ -263,6 +263,23 @@ def test_a_release_of_a_hold_that_is_over_is_heard_and_of_a_captured_one_refused
     assert (refused.value.extra, bookings.fresh(voucher).balance_minor) == ({"state": "captured"}, 4900)
 
 
+def test_an_extension_never_ends_a_hold_sooner(merchant: Merchant) -> None:
+    hold = bookings.hold(bookings.issue(merchant, 5000), 100, life=timedelta(hours=2))
+    assert bookings.extend(hold, timedelta(minutes=15)).expires_at == hold.expires_at
+
+
+@pytest.mark.req("F53")
+def test_a_hold_that_is_over_counts_for_nothing_when_another_verb_looks(merchant: Merchant) -> None:
+    voucher = bookings.issue(merchant, 5000)
+    redemption = bookings.redeem(voucher, 1000).entry
+    bookings.hold(voucher, 3000)
+    clock.move(holds.USUAL_LIFE)
+    assert bookings.refund(redemption, 400).voucher.available_minor == 4400
+    bookings.hold(voucher, 3000)
+    clock.move(holds.USUAL_LIFE)
+    assert bookings.reverse(redemption).voucher.available_minor == 5000
+
+
 def test_an_extension_counts_from_now_and_ends_a_day_after_the_hold_began(merchant: Merchant) -> None:
     hold = bookings.hold(bookings.issue(merchant, 5000), 100)
     clock.move(timedelta(minutes=10))

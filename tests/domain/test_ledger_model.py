@@ -116,9 +116,9 @@ class Card:
 
     def extend(self, aside: Aside, life: int, now: int) -> None:
         self.require_standing(aside, now)
-        if now + life > aside.born + DAY:
+        if max(aside.ends, now + life) > aside.born + DAY:
             raise No("validation_failed")
-        aside.ends = now + life
+        aside.ends = max(aside.ends, now + life)
 
     def release(self, aside: Aside, now: int) -> None:
         if aside.state == "captured":

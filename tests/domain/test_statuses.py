@@ -37,6 +37,7 @@ release     done             done   done             done            done       
 refund      done             done   done             done            done             done
 reverse     done             done   done             done            done             done
 adjust      done             done   done             done            done             voucher_inactive
+date        done             done   done             done            done             voucher_inactive
 """
 DONE: dict[Verb, Callable[[Voucher, Entry, Hold], Any]] = {
     Verb.REDEEM: lambda voucher, redemption, hold: bookings.redeem(voucher, 10),
@@ -47,6 +48,7 @@ DONE: dict[Verb, Callable[[Voucher, Entry, Hold], Any]] = {
     Verb.REFUND: lambda voucher, redemption, hold: bookings.refund(redemption, 10),
     Verb.REVERSE: lambda voucher, redemption, hold: bookings.reverse(redemption),
     Verb.ADJUST: lambda voucher, redemption, hold: bookings.adjust(voucher, 10),
+    Verb.DATE: lambda voucher, redemption, hold: bookings.change(voucher, valid_from=clock.now() - timedelta(days=2)),
 }
 
 
@@ -151,7 +153,7 @@ def test_a_stored_status_shows_before_what_the_facts_say(merchant: Merchant, sta
     bookings.release(hold)
     if status != "cancelled":
         bookings.adjust(voucher, -4000)
-    bookings.change(voucher, expires_at=clock.now() - timedelta(seconds=1))
+        bookings.change(voucher, expires_at=clock.now() - timedelta(seconds=1))
     assert bookings.fresh(voucher).shown_status(clock.now()) == status
 
 

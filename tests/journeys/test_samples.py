@@ -144,7 +144,7 @@ def test_the_samples_do_what_a_good_till_does(programs: list[Program], line: Los
         assert Entry.get(Entry.voucher == voucher, Entry.kind == "redeem").reference == bills[0]
 
         more = program.says("redeem", code, "6000", bills[1])
-        assert "€20.00 redeemed, the voucher is empty. The guest pays €40.00." in more
+        assert "€20.00 redeemed, which is all there is. The guest pays €40.00." in more
         assert "by card: 40.00" in more or '"remaining_order_amount_minor": 4000' in more
         assert Voucher.get_by_id(voucher.id).balance_minor == 0
 

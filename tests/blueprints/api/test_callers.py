@@ -217,3 +217,25 @@ def test_what_a_call_leaves_out_the_key_says(client: FlaskClient, scene: Scene, 
     bare.key.update(terminal=None, location=None).execute()
     transaction = bare.redeem(scene.code, 1).json["transaction"]
     assert (transaction["terminal"], transaction["location"], transaction["reference"]) == (None, None, None)
+
+
+@pytest.mark.req("T1", "T32")
+def test_a_guesser_gets_no_fresh_count_at_the_next_address(till: Counter, fresh_limits: None) -> None:
+    bill = {"code": "0000-0000-0000-0000", "amount_minor": 1, "currency": "EUR"}
+    asks = (("lookup", {"code": bill["code"]}), ("validate", bill), ("redeem", bill), ("hold", bill))
+    answers = [till.call(*asks[n % 4]).status_code for n in range(201)]
+    assert 429 not in answers[:200] and answers[200] == 429
+    # What names no code can be no guess: a bill that was booked can still be asked for and taken back.
+    assert till.story("any").status_code == 200
+
+
+@pytest.mark.req("T1", "T32")
+def test_a_neighbours_wrong_keys_never_stop_a_till(
+    client: FlaskClient, till: Counter, merchant: Merchant, sell: Sell, fresh_limits: None
+) -> None:
+    _, code = sell(merchant)
+    wrong = {"Authorization": f"Bearer gv_test_{'0' * 12}_{'a' * 43}"}
+    paths = (VALIDATE, REDEEM)
+    answers = [client.post(paths[n % 2], json={}, headers=wrong).status_code for n in range(61)]
+    assert (set(answers[:60]), answers[60]) == ({401}, 429)
+    assert till.validate(code).status_code == 200
