@@ -26,13 +26,14 @@ class Outcome(StrEnum):
 class Story:
     """The outcome, the answer that the call got, its redemption and the reversal, as far as there are any.
 
-    `is_new` is true when this very call reversed or blocked.
+    `is_new` is true when this very call reversed or blocked; `voucher` is then as the reversal left it.
     """
 
     outcome: Outcome
     record: IdempotencyRecord | None = None
     redemption: Entry | None = None
     reversal: Entry | None = None
+    voucher: Voucher | None = None
     is_new: bool = False
 
 
@@ -77,7 +78,7 @@ def reverse(
         except refusals.AlreadyReversed:  # the same call came twice at one moment, and the other one had the lock first
             return tell(merchant, key=key, is_test=is_test)
         _record(booked, actor=actor, reason=reason)
-        return Story(Outcome.REVERSED, story.record, story.redemption, booked.entry, is_new=True)
+        return Story(Outcome.REVERSED, story.record, story.redemption, booked.entry, booked.voucher, is_new=True)
 
 
 def _record(booked: ledger.Booked, *, actor: str, reason: str) -> None:

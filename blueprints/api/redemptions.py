@@ -46,8 +46,10 @@ def reverse() -> flask.Response:
 
 
 def _shape(story: Story) -> dict[str, object]:
-    redemption = story.redemption
-    voucher = holds.as_of_now(Voucher.get_by_id(redemption.voucher_id)) if redemption is not None else None
+    # A new reversal tells of the voucher as it left it; by now somebody else may have booked again.
+    voucher = story.voucher
+    if voucher is None and story.redemption is not None:
+        voucher = holds.as_of_now(Voucher.get_by_id(story.redemption.voucher_id))
     amount_minor = story.reversal.amount_minor if story.reversal is not None else 0
     return {
         "outcome": str(story.outcome),

@@ -77,7 +77,8 @@ def change_voucher(voucher_id: str) -> flask.Response:
     found = lookup.by_id_or_404(voucher_id)
     with transaction():
         changed = voucher_rules.change(found.id, _change(wanted), actor=operations.actor(), reason=wanted.reason or "")
-    return _whole(holds.as_of_now(changed))
+        holds.as_of_now(changed)  # still under the lock: a moment later somebody else may hold
+    return _whole(changed)
 
 
 def _matching(query: peewee.ModelSelect, wanted: schemas.VoucherQuery) -> peewee.ModelSelect:
