@@ -318,6 +318,11 @@ class Voucher(Table):
         return Entry.get(Entry.voucher == self, Entry.kind == EntryKind.ISSUE)
 
     @property
+    def order(self) -> Order | None:
+        """The order that it was bought in; None for one that was made by hand."""
+        return self.unit.order if self.unit_id is not None else None
+
+    @property
     def available_minor(self) -> int:
         return self.balance_minor - self.held_minor
 

@@ -1,6 +1,5 @@
 """The public shop: choose, pay at Stripe, watch the voucher being made. No account, no cookie."""
 
-from datetime import datetime
 from typing import Any
 
 import flask
@@ -213,22 +212,13 @@ def _context(form: forms.OrderForm) -> dict[str, Any]:
         "offers": offers,
         "designs": list(g.merchant.designs),
         "limits": {offer.id: catalogue.limits(offer) for offer in offers},
-        "valid_until": _valid_until(g.merchant),
+        "valid_until": catalogue.usual_expiry(g.merchant),
         "sample_qr": pictures.qr(f"{here().settings.public_url}/s/{g.merchant.slug}"),
         "earliest": clock.now(),
         "latest": clock.now() + forms.LATEST_DELIVERY,
         "unit_limit": catalogue.UNITS_LIMIT,
         "message_limit": catalogue.MESSAGE_LIMIT,
     }
-
-
-def _valid_until(merchant: Merchant) -> datetime | None:
-    return catalogue.expiry(
-        clock.today(merchant.time_zone),
-        years=merchant.validity_years,
-        is_to_year_end=merchant.is_validity_to_year_end,
-        time_zone=merchant.time_zone,
-    )
 
 
 def _order(token: str) -> Order:

@@ -12,10 +12,10 @@ import click
 import flask_babel
 from flask.cli import with_appcontext
 
-from blueprints.dashboard import batch_form, batch_words
+from blueprints.dashboard import batch_words
 from cli import people
 from database import connected
-from domain import batch_lines, batches, clock, money
+from domain import batch_lines, batches, catalogue, clock, money
 from domain.states import BatchKind, BatchState, RowState, VoucherType
 from effects import batch as batch_effects
 from gateways.tables import TableRefused
@@ -169,11 +169,11 @@ def _say_problems(
 
 def _expiry(merchant: Merchant, wanted: str) -> datetime | None:
     if wanted in ("usual", "none"):
-        return batch_form.usual_expiry(merchant) if wanted == "usual" else None
+        return catalogue.usual_expiry(merchant) if wanted == "usual" else None
     day = batch_lines.read_day(wanted)
     if day is None or day.year > 2199 or day < clock.today(merchant.time_zone):
         raise click.BadParameter(f"--expires: {wanted!r} is not `usual`, `none` or a day to come such as 2029-12-31")
-    return batch_lines.end_of_day(day, merchant.time_zone)
+    return clock.end_of_day(day, merchant.time_zone)
 
 
 COMMANDS = [group]

@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 
 from cli import people
 from database import connected
-from domain import batch_lines, ledger, money
+from domain import batch_lines, clock, ledger, money
 from effects import export
 from effects.outside import here
 
@@ -56,7 +56,7 @@ def print_liability(slug: str, on: str) -> None:
         raise click.BadParameter(f"--on: {on!r} is not a day such as 2026-12-31")
     with connected():
         merchant = people.merchant_called(slug)
-        at = batch_lines.end_of_day(day, merchant.time_zone)
+        at = clock.end_of_day(day, merchant.time_zone)
         owed = ledger.liability_at(merchant, at, is_test=here().settings.is_test) or {merchant.currency: 0}
     for currency, minor in owed.items():
         click.echo(f"{currency} {money.decimal(minor, currency)}")

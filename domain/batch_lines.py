@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 
 from domain import clock, codes, money
 from domain.states import BatchKind
@@ -104,12 +104,6 @@ def with_problem(checked: Checked, problem: Problem) -> Checked:
     """The same line with one more problem."""
     facts = checked.__dict__ | {"problems": (*checked.problems, problem)}
     return Checked(**facts)
-
-
-def end_of_day(day: date, time_zone: str) -> datetime:
-    """The last moment of a calendar day of the merchant, in UTC."""
-    midnight_after = datetime.combine(day + timedelta(days=1), time(), clock.zone(time_zone))
-    return midnight_after.astimezone(UTC) - timedelta(microseconds=1)
 
 
 def read_day(text: str) -> date | None:
@@ -225,7 +219,7 @@ def _expiry(line: Line, terms: Terms, problems: list[Problem]) -> datetime | Non
     elif day.year > _LATEST_YEAR:
         problems.append(Problem("expires_on", "too_far"))
     else:
-        return end_of_day(day, terms.time_zone)
+        return clock.end_of_day(day, terms.time_zone)
     return None
 
 

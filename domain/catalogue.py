@@ -1,6 +1,6 @@
 """What a merchant sells: offers, designs, values, limits, and how long a voucher stays valid."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 
 from domain import clock, money
 from models import Design, Merchant, Offer
@@ -53,10 +53,17 @@ def expiry(bought_on: date, *, years: int | None, is_to_year_end: bool, time_zon
     if years is None:
         return None
     ends_in = bought_on.year + years
-    last_day = date(ends_in, 12, 31) if is_to_year_end else _same_day(bought_on, ends_in)
-    midnight_after = datetime.combine(last_day + timedelta(days=1), time(), clock.zone(time_zone))
-    # Subtracted in UTC: where clocks go back at midnight, the last hour of the day comes twice.
-    return midnight_after.astimezone(UTC) - timedelta(microseconds=1)
+    return clock.end_of_day(date(ends_in, 12, 31) if is_to_year_end else _same_day(bought_on, ends_in), time_zone)
+
+
+def usual_expiry(merchant: Merchant) -> datetime | None:
+    """When a voucher that is issued today ends by the merchant's own rule; None for never."""
+    return expiry(
+        clock.today(merchant.time_zone),
+        years=merchant.validity_years,
+        is_to_year_end=merchant.is_validity_to_year_end,
+        time_zone=merchant.time_zone,
+    )
 
 
 def stock_shop(merchant: Merchant) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import peewee
 
 from database import transaction
-from domain import clock, entries, refusals, statuses, validation
+from domain import clock, entries, refusals, statuses, timeline, validation
 from domain.entries import NO_TILL, Till
 from domain.states import EntryKind, HoldState
 from domain.statuses import Verb
@@ -121,13 +121,14 @@ def capture(
     return Captured(entry, hold, voucher)
 
 
-def release(hold: Hold) -> Hold:
-    """Free what a hold set aside. A hold that is released or expired already stays so; a captured one: HoldClosed."""
-    voucher, hold = _lock_with_hold(hold)
+def release(hold: Hold, *, actor: str) -> Hold:
+    """Free what a hold set aside, and tell it. One that is released or expired stays so; a captured one: HoldClosed."""
+    voucher, hold = lock(hold.voucher_id), Hold.get_by_id(hold.id)
     if hold.state == HoldState.CAPTURED:
         raise refusals.HoldClosed("The hold was captured; reverse its redemption instead.", state=str(hold.state))
-    if hold.shown_state(clock.now()) == HoldState.ACTIVE:
+    if hold.state == HoldState.ACTIVE:
         _close(voucher, hold, HoldState.RELEASED)
+        timeline.tell(voucher, "hold_released", actor=actor, amount_minor=hold.amount_minor)
     return hold
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import peewee
 
-from domain import entries, holds, refusals, statuses, validation
+from domain import entries, holds, refusals, statuses, timeline, validation
 from domain.entries import NO_TILL, Till
 from domain.states import EntryKind, VoucherStatus, VoucherType
 from domain.statuses import Verb
@@ -141,9 +141,10 @@ def refund(
     if amount_minor > left_minor:
         detail = f"{left_minor} of this redemption's {-redemption.amount_minor} minor units can still be refunded."
         raise refusals.RefundExceedsRedemption(detail, refundable_minor=left_minor)
-    entry = entries.append(
+    return _book(
         voucher,
         EntryKind.REFUND,
+        told="voucher_refunded",
         amount_minor=amount_minor,
         operation_key=operation_key,
         actor=actor,
@@ -151,7 +152,6 @@ def refund(
         redemption=redemption,
         till=till,
     )
-    return Booked(entry, voucher)
 
 
 def reverse(redemption: Entry, *, operation_key: str, actor: str, reason: str = "", till: Till = NO_TILL) -> Booked:
@@ -165,9 +165,10 @@ def reverse(redemption: Entry, *, operation_key: str, actor: str, reason: str = 
     left_minor = refundable_minor(redemption)
     if left_minor == 0:
         raise refusals.RefundExceedsRedemption("This redemption was refunded in full before.", refundable_minor=0)
-    entry = entries.append(
+    return _book(
         voucher,
         EntryKind.REVERSE,
+        told="redemption_reversed",
         amount_minor=left_minor,
         operation_key=operation_key,
         actor=actor,
@@ -175,7 +176,6 @@ def reverse(redemption: Entry, *, operation_key: str, actor: str, reason: str = 
         redemption=redemption,
         till=till,
     )
-    return Booked(entry, voucher)
 
 
 def adjust(
@@ -189,16 +189,16 @@ def adjust(
     if -amount_minor > voucher.available_minor:
         detail = f"Only {voucher.available_minor} minor units can be taken off."
         raise refusals.InsufficientBalance(detail, available_minor=voucher.available_minor)
-    entry = entries.append(
+    return _book(
         voucher,
         EntryKind.ADJUST,
+        told="voucher_adjusted",
         amount_minor=amount_minor,
         operation_key=operation_key,
         actor=actor,
         reason=reason.strip(),
         till=till,
     )
-    return Booked(entry, voucher)
 
 
 def refundable_minor(redemption: Entry) -> int:
@@ -226,6 +226,40 @@ def liability_at(merchant: Merchant, at: datetime, *, is_test: bool) -> dict[str
         .tuples()
     )
     return {currency: int(total_minor) for currency, total_minor in rows}
+
+
+def _book(
+    voucher: Voucher,
+    kind: EntryKind,
+    *,
+    told: str,
+    amount_minor: int,
+    operation_key: str,
+    actor: str,
+    reason: str,
+    till: Till,
+    redemption: Entry | None = None,
+) -> Booked:
+    """Append the entry, and tell it in the timeline as `told`."""
+    entry = entries.append(
+        voucher,
+        kind,
+        amount_minor=amount_minor,
+        operation_key=operation_key,
+        actor=actor,
+        reason=reason,
+        redemption=redemption,
+        till=till,
+    )
+    timeline.tell(
+        voucher,
+        told,
+        actor=actor,
+        amount_minor=entry.amount_minor,
+        balance_after_minor=entry.balance_after_minor,
+        reason=entry.reason,
+    )
+    return Booked(entry, voucher)
 
 
 def _lock_for(redemption: Entry, verb: Verb) -> Voucher:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain import idempotency, ledger, refusals, timeline, vouchers
+from domain import idempotency, ledger, refusals
 from domain.entries import NO_TILL, Till
 from domain.states import EntryKind
 from models import Entry, IdempotencyRecord, Merchant, Voucher
@@ -77,21 +77,7 @@ def reverse(
             )
         except refusals.AlreadyReversed:  # the same call came twice at one moment, and the other one had the lock first
             return tell(merchant, key=key, is_test=is_test)
-        _record(booked, actor=actor, reason=reason)
         return Story(Outcome.REVERSED, story.record, story.redemption, booked.entry, booked.voucher, is_new=True)
-
-
-def _record(booked: ledger.Booked, *, actor: str, reason: str) -> None:
-    timeline.record(
-        booked.voucher.merchant,
-        "redemption_reversed",
-        voucher=booked.voucher,
-        order=vouchers.order_of(booked.voucher),
-        actor=actor,
-        amount_minor=booked.entry.amount_minor,
-        balance_after_minor=booked.entry.balance_after_minor,
-        reason=reason,
-    )
 
 
 def _redemption(merchant: Merchant, key: str, *, is_test: bool) -> Entry | None:

@@ -8,6 +8,11 @@ from models import Merchant, Order, TimelineEntry, Voucher
 _NEW_ENTRY = Prepared(lambda: TimelineEntry.insert(slots(TimelineEntry)))
 
 
+def tell(voucher: Voucher, kind: str, *, actor: str, **facts: object) -> None:
+    """Append one entry about a voucher, beside those of the order that it was bought in."""
+    record(voucher.merchant, kind, order=voucher.order, voucher=voucher, actor=actor, **facts)
+
+
 def record(
     merchant: Merchant,
     kind: str,

@@ -7,7 +7,7 @@ from typing import Any
 from domain import entries, holds, refusals, statuses, timeline
 from domain.states import ShownStatus, VoucherStatus
 from domain.statuses import Verb
-from models import Order, Voucher
+from models import Voucher
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def change(voucher_id: int, wanted: Change, *, actor: str, reason: str = "") -> 
     }
     if written:
         Voucher.update(**written).where(Voucher.id == voucher.id).execute()
-        _tell(voucher, "voucher_changed", actor=actor, changes=_told(voucher, written))
+        timeline.tell(voucher, "voucher_changed", actor=actor, changes=_told(voucher, written))
         for name, value in written.items():
             setattr(voucher, name, value)
     return voucher
@@ -53,12 +53,6 @@ def set_status(voucher_id: int, status: VoucherStatus, *, actor: str, reason: st
     return change(voucher_id, Change(frozenset({"status"}), status=status), actor=actor, reason=reason)
 
 
-def order_of(voucher: Voucher) -> Order | None:
-    """The order that the voucher was bought in; None for one that was made by hand."""
-    unit = voucher.unit
-    return unit.order if unit is not None else None
-
-
 def _move(voucher: Voucher, status: VoucherStatus, *, actor: str, reason: str) -> None:
     if not statuses.require_move(voucher, status):
         return
@@ -66,7 +60,7 @@ def _move(voucher: Voucher, status: VoucherStatus, *, actor: str, reason: str) -
         holds.release_all(voucher)
     Voucher.update(status=status).where(Voucher.id == voucher.id).execute()
     before, voucher.status = ShownStatus(voucher.status), status
-    _tell(voucher, "voucher_status_changed", actor=actor, before=str(before), after=str(status), reason=reason)
+    timeline.tell(voucher, "voucher_status_changed", actor=actor, before=str(before), after=str(status), reason=reason)
 
 
 def _check_dates(voucher: Voucher, wanted: Change) -> None:
@@ -75,10 +69,6 @@ def _check_dates(voucher: Voucher, wanted: Change) -> None:
     if starts is not None and ends is not None and starts >= ends:
         field = "expires_at" if "expires_at" in wanted.fields else "valid_from"
         raise refusals.FieldsRefused({field: ("not_after_start", "A voucher ends after it starts.")})
-
-
-def _tell(voucher: Voucher, kind: str, *, actor: str, **facts: object) -> None:
-    timeline.record(voucher.merchant, kind, voucher=voucher, order=order_of(voucher), actor=actor, **facts)
 
 
 def _told(voucher: Voucher, written: dict[str, Any]) -> dict[str, list[object]]:

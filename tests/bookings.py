@@ -104,7 +104,7 @@ def capture(hold: Hold, amount_minor: int | None = None, **options: Any) -> hold
 
 def release(hold: Hold) -> Hold:
     with database.transaction():
-        return holds.release(hold)
+        return holds.release(hold, actor=TILL)
 
 
 def extend(hold: Hold, life: timedelta) -> Hold:

@@ -23,7 +23,7 @@ def refund(voucher_id: str) -> flask.Response:
             actor=operations.actor(),
             reason=wanted.reason or "",
         )
-        return _told("voucher_refunded", booked, origin)
+        return _shape(booked, origin)
 
     return operations.once(wanted, key=key, voucher=voucher, book=book)
 
@@ -43,7 +43,7 @@ def adjust(voucher_id: str) -> flask.Response:
             operation_key=f"adjust:{key}",
             actor=operations.actor(),
         )
-        return _told("voucher_adjusted", booked, origin)
+        return _shape(booked, origin)
 
     return operations.once(wanted, key=key, voucher=voucher, book=book)
 
@@ -55,17 +55,8 @@ def _redemption(voucher: Voucher, public_id: str) -> Entry:
     return found
 
 
-def _told(kind: str, booked: ledger.Booked, origin: shapes.Origin) -> dict[str, object]:
-    entry = booked.entry
-    operations.tell(
-        kind,
-        booked.voucher,
-        origin,
-        amount_minor=entry.amount_minor,
-        balance_after_minor=entry.balance_after_minor,
-        reason=entry.reason,
-    )
+def _shape(booked: ledger.Booked, origin: shapes.Origin) -> dict[str, object]:
     return {
-        "transaction": shapes.transaction(entry, voucher_id=booked.voucher.public_id),
+        "transaction": shapes.transaction(booked.entry, voucher_id=booked.voucher.public_id),
         "voucher": shapes.voucher(booked.voucher, initial_balance_minor=origin.initial_balance_minor),
     }

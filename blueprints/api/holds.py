@@ -8,7 +8,6 @@ import flask
 from blueprints.api import keys, lookup, operations, schemas, shapes, wording
 from database import transaction
 from domain import holds, redemptions, refusals
-from domain.states import HoldState
 from models import Entry, Hold, Voucher
 
 _PUBLIC_ID = re.compile(r"hld_[0-9a-f]{32}", re.ASCII)
@@ -33,7 +32,13 @@ def place() -> flask.Response:
             is_exact=wanted.mode == "exact",
             till=operations.till(wanted),
         )
-        _tell("hold_placed", placed.hold, placed.voucher, origin, expires_at=placed.hold.expires_at.isoformat())
+        operations.tell(
+            "hold_placed",
+            placed.voucher,
+            origin,
+            amount_minor=placed.hold.amount_minor,
+            expires_at=placed.hold.expires_at.isoformat(),
+        )
         return {
             "hold": shapes.hold(placed.hold, voucher=placed.voucher),
             "voucher": shapes.voucher(placed.voucher, initial_balance_minor=origin.initial_balance_minor),
@@ -93,11 +98,7 @@ def release(hold_id: str) -> flask.Response:
     schemas.read(schemas.Release)
     hold = _find(hold_id)
     with transaction():
-        holds.lock(hold.voucher_id)  # two who release at once: one of them did it
-        was_active = Hold.get_by_id(hold.id).state == HoldState.ACTIVE
-        released = holds.release(hold)
-        if was_active and released.state == HoldState.RELEASED:
-            _tell("hold_released", released, hold.voucher, shapes.origin(hold.voucher))
+        released = holds.release(hold, actor=operations.actor())
     return shapes.answer({"hold": _shape(released)})
 
 
@@ -120,7 +121,3 @@ def _find(hold_id: str) -> Hold:
 def _shape(hold: Hold) -> dict[str, object]:
     entry = Entry.get_or_none(Entry.hold == hold)
     return shapes.hold(hold, voucher=Voucher.get_by_id(hold.voucher_id), entry=entry)
-
-
-def _tell(kind: str, hold: Hold, voucher: Voucher, origin: shapes.Origin, **facts: object) -> None:
-    operations.tell(kind, voucher, origin, amount_minor=hold.amount_minor, **facts)

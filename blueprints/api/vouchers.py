@@ -124,12 +124,7 @@ def _expiry(merchant: Merchant, wanted: schemas.Creation) -> datetime | None:
     """What was sent, null included; else the merchant's usual term from today."""
     if "expires_at" in wanted.model_fields_set:
         return wanted.expires_at
-    return catalogue.expiry(
-        clock.now().astimezone(clock.zone(merchant.time_zone)).date(),
-        years=merchant.validity_years,
-        is_to_year_end=merchant.is_validity_to_year_end,
-        time_zone=merchant.time_zone,
-    )
+    return catalogue.usual_expiry(merchant)
 
 
 def _with_code(body: str) -> str:

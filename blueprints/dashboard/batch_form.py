@@ -116,21 +116,11 @@ def _read_common(form: BatchForm) -> None:
     else:
         form.problems["type"] = _("Please choose one of the types.")
     if typed["term"] == "usual":
-        form.expires_at = usual_expiry(form.merchant)
+        form.expires_at = catalogue.usual_expiry(form.merchant)
     elif typed["term"] == "day":
         _read_day(form)
     elif typed["term"] != "none":
         form.problems["term"] = _("Please choose how long the vouchers are valid.")
-
-
-def usual_expiry(merchant: Merchant) -> datetime | None:
-    """When a voucher that is issued today ends by the shop's own rule; None for never."""
-    return catalogue.expiry(
-        clock.today(merchant.time_zone),
-        years=merchant.validity_years,
-        is_to_year_end=merchant.is_validity_to_year_end,
-        time_zone=merchant.time_zone,
-    )
 
 
 def _read_day(form: BatchForm) -> None:
@@ -140,7 +130,7 @@ def _read_day(form: BatchForm) -> None:
     elif day < clock.today(form.merchant.time_zone):
         form.problems["expires_on"] = _("This day has passed. Please choose a later one.")
     else:
-        form.expires_at = batch_lines.end_of_day(day, form.merchant.time_zone)
+        form.expires_at = clock.end_of_day(day, form.merchant.time_zone)
 
 
 def _read_count(form: BatchForm) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from blueprints import errors, htmx, limits, presentation
 from blueprints.dashboard import batch_form, batch_words, desk, roles
 from blueprints.dashboard.batch_form import BatchForm
 from blueprints.dashboard.desk import blueprint
-from domain import batch_lines, batches, clock
+from domain import batch_lines, batches, catalogue, clock
 from domain.states import BatchKind, BatchState, RowState
 from effects import batch as batch_effects
 from effects import export
@@ -179,7 +179,7 @@ def _draft(kind: BatchKind) -> ResponseReturnValue:
 
 
 def _form(form: BatchForm, *, status: int = 200) -> ResponseReturnValue:
-    usual = batch_form.usual_expiry(form.merchant)
+    usual = catalogue.usual_expiry(form.merchant)
     page = render_template(
         "dashboard/batch_form.html", form=form, words=batch_words, usual=usual, most=batch_effects.MOST_ROWS
     )

@@ -15,7 +15,7 @@ from blueprints.dashboard import desk, fields, roles, vouchers, wording
 from blueprints.dashboard.desk import blueprint
 from blueprints.dashboard.fields import Slip
 from database import transaction
-from domain import clock, entries, holds, ledger, refusals, timeline
+from domain import clock, entries, holds, ledger, refusals
 from domain import vouchers as voucher_rules
 from domain.states import EntryKind, VoucherStatus
 from models import Entry, Hold, Voucher
@@ -89,10 +89,7 @@ def adjust_voucher(public_id: str) -> ResponseReturnValue:
     signed_minor = amount_minor if fields.line("direction") == "add" else -amount_minor
 
     def book(key: str) -> None:
-        booked = ledger.adjust(
-            found.id, amount_minor=signed_minor, reason=reason, operation_key=key, actor=desk.actor()
-        )
-        _tell(booked, "voucher_adjusted")
+        ledger.adjust(found.id, amount_minor=signed_minor, reason=reason, operation_key=key, actor=desk.actor())
 
     return _book(found, book, form="adjust", done=_("Balance corrected"))
 
@@ -111,10 +108,7 @@ def refund_redemption(public_id: str) -> ResponseReturnValue:
         return _slipped(found, Slip.of(form, "reason", wrong))
 
     def book(key: str) -> None:
-        booked = ledger.refund(
-            redemption, amount_minor=amount_minor, operation_key=key, actor=desk.actor(), reason=reason
-        )
-        _tell(booked, "voucher_refunded")
+        ledger.refund(redemption, amount_minor=amount_minor, operation_key=key, actor=desk.actor(), reason=reason)
 
     return _book(found, book, form=form, done=_("Given back"))
 
@@ -126,8 +120,7 @@ def reverse_redemption(public_id: str) -> ResponseReturnValue:
     redemption = _redemption_or_404(found)
 
     def book(key: str) -> None:
-        booked = ledger.reverse(redemption, operation_key=key, actor=desk.actor())
-        _tell(booked, "redemption_reversed")
+        ledger.reverse(redemption, operation_key=key, actor=desk.actor())
 
     return _book(found, book, form=f"undo-{redemption.seq}", done=_("Redemption undone"))
 
@@ -139,11 +132,7 @@ def release_hold(public_id: str) -> ResponseReturnValue:
     hold = _hold_or_404(found)
 
     def release() -> None:
-        entries.lock(found.id)
-        was_active = Hold.get_by_id(hold.id).shown_state(clock.now()) == "active"
-        released = holds.release(hold)
-        if was_active:
-            _record(found, "hold_released", amount_minor=released.amount_minor)
+        holds.release(hold, actor=desk.actor())
 
     return _do(found, release, form=f"hold-{hold.id}", field="hold", done=_("Hold released"))
 
@@ -239,14 +228,3 @@ def _redemption_or_404(found: Voucher) -> Entry:
 
 def _hold_or_404(found: Voucher) -> Hold:
     return Hold.get_or_none(Hold.voucher == found, Hold.public_id == fields.line("hold")) or abort(404)
-
-
-def _tell(booked: ledger.Booked, kind: str) -> None:
-    entry = booked.entry
-    facts = {"amount_minor": entry.amount_minor, "balance_after_minor": entry.balance_after_minor}
-    _record(booked.voucher, kind, **facts, reason=entry.reason)
-
-
-def _record(voucher: Voucher, kind: str, **facts: object) -> None:
-    order = voucher_rules.order_of(voucher)
-    timeline.record(voucher.merchant, kind, voucher=voucher, order=order, actor=desk.actor(), **facts)

@@ -22,12 +22,18 @@ blueprint = Blueprint("dashboard", __name__, url_prefix="/dashboard")
 def sit_down() -> ResponseReturnValue | None:
     """Find the merchant that this person works for; the room's guard has let nobody in without a log-in."""
     g.language = current_user.locale
-    g.shops = list(current_user.merchants)
-    chosen = [shop for shop in g.shops if shop.slug == session.get("shop")]
-    g.merchant = next(iter(chosen or g.shops), None)
+    find_merchant()
     if g.merchant is None and request.endpoint != "dashboard.choose_language":
         return make_response(render_template("dashboard/no_shop.html", has_session=True), 403)
     return None
+
+
+def find_merchant() -> Merchant | None:
+    """The merchant that the signed-in person works for now, kept in `g.merchant` beside all of theirs in `g.shops`."""
+    g.shops = list(current_user.merchants)
+    chosen = [shop for shop in g.shops if shop.slug == session.get("shop")]
+    g.merchant = next(iter(chosen or g.shops), None)
+    return g.merchant
 
 
 @blueprint.after_request

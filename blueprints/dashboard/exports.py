@@ -23,13 +23,13 @@ def exports() -> ResponseReturnValue:
     is_wrong = day is None or day.year not in _YEARS
     owed = {}
     if day is not None and not is_wrong:
-        at = batch_lines.end_of_day(day, merchant.time_zone)
+        at = clock.end_of_day(day, merchant.time_zone)
         owed = ledger.liability_at(merchant, at, is_test=here().settings.is_test) or {merchant.currency: 0}
     page = render_template(
         "dashboard/export.html",
         owed=owed,
         typed=typed or (day.isoformat() if day else ""),
-        until=batch_lines.end_of_day(day, merchant.time_zone) if day is not None and not is_wrong else None,
+        until=clock.end_of_day(day, merchant.time_zone) if day is not None and not is_wrong else None,
         error=_("Please enter a day, such as 31.12.2026.") if is_wrong else "",
         vouchers=merchant.vouchers.count(),
         is_owner=roles.is_owner(),

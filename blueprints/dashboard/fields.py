@@ -10,7 +10,7 @@ from flask import request
 from flask_babel import gettext as _
 
 from blueprints import forms
-from domain import catalogue, clock, money
+from domain import clock, money
 
 REASON_LIMIT = 200
 # Nobody grants more; a mistyped year must not end beyond what a calendar can show.
@@ -84,4 +84,4 @@ def last_day(name: str, time_zone: str) -> tuple[datetime | None, str]:
         return None, _("This day has passed. Choose today or a later one.")
     if day.year > today.year + LATEST_YEARS:
         return None, _("This is too far ahead. Leave the field empty for a voucher without an end.")
-    return catalogue.expiry(day, years=0, is_to_year_end=False, time_zone=time_zone), ""
+    return clock.end_of_day(day, time_zone), ""

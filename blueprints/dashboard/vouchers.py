@@ -54,9 +54,8 @@ def show_code(public_id: str) -> ResponseReturnValue:
         return _page(
             found, part="_code", trouble=_("The code can't be opened: its key is missing or the data was changed.")
         )
-    order = found.unit.order if found.unit_id else None
     with transaction():
-        timeline.record(found.merchant, "code_shown", order=order, voucher=found, actor=desk.actor())
+        timeline.tell(found, "code_shown", actor=desk.actor())
     return _page(found, part="_code", code=code)
 
 

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from blueprints import htmx
-from blueprints.dashboard import fields, roles
+from blueprints.dashboard import desk, fields, roles
 from blueprints.docs import markdown, samples, topics
 from domain import api_keys
 from effects.outside import here
@@ -50,7 +50,7 @@ def create_key() -> ResponseReturnValue:
         return _page(topic, status=422, problem="This page was out of date. Please press the button again.")
     try:
         _, secret = api_keys.create(
-            flask.g.merchant, name=KEY_NAME, scopes=_TILL, is_test=True, actor=_person(), nonce=nonce
+            desk.merchant(), name=KEY_NAME, scopes=_TILL, is_test=True, actor=desk.actor(), nonce=nonce
         )
     except api_keys.KeyMadeBefore:
         return _page(topic, status=409, problem="This button made its key already. Make another one if it got lost.")
@@ -92,17 +92,8 @@ def _text(topic: topics.Topic, *, secret: str) -> str:
 
 
 def _sit_down() -> bool:
-    """Whether somebody with a shop is signed in; `g.merchant` is then the shop that their dashboard shows."""
-    if not current_user.is_authenticated:
-        return False
-    shops = list(current_user.merchants)
-    chosen = [shop for shop in shops if shop.slug == flask.session.get("shop")]
-    flask.g.merchant = next(iter(chosen or shops), None)
-    return flask.g.merchant is not None
-
-
-def _person() -> str:
-    return str(current_user.name or current_user.email)
+    """Whether somebody with a shop is signed in."""
+    return bool(current_user.is_authenticated) and desk.find_merchant() is not None
 
 
 def _neighbours(topic: topics.Topic) -> tuple[topics.Topic | None, topics.Topic | None]:

@@ -482,7 +482,7 @@ def test_the_liability_of_a_day_is_that_of_its_end(anna: Browser, cast: casting.
     casting.issue(cast.alba, value_minor=12345)
     assert "€123.45" in anna.get("/dashboard/exports").text
     assert "€0.00" in anna.get("/dashboard/exports?on=2020-01-01").text
-    at = batch_lines.end_of_day(clock.today("Europe/Vienna"), "Europe/Vienna")
+    at = clock.end_of_day(clock.today("Europe/Vienna"), "Europe/Vienna")
     assert ledger.liability_at(cast.alba, at, is_test=True) == {"EUR": 12345}
 
 

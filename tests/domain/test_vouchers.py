@@ -119,4 +119,4 @@ def test_a_change_that_its_caller_gives_up_leaves_no_trace(merchant: Merchant) -
 
 
 def test_a_voucher_that_was_made_by_hand_has_no_order(merchant: Merchant) -> None:
-    assert vouchers.order_of(bookings.issue(merchant, 5000)) is None
+    assert bookings.issue(merchant, 5000).order is None
