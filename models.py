@@ -24,9 +24,13 @@ from domain import clock
 from domain.states import (
     MAILS,
     BatchState,
+    ConnectionState,
+    DisputeState,
     EntryKind,
     HoldState,
+    NoticeState,
     PaymentState,
+    RefundState,
     Role,
     RowState,
     ShownStatus,
@@ -214,6 +218,19 @@ class Order(Table):
         return TimelineEntry.select().where(TimelineEntry.order == self).order_by(TimelineEntry.id.desc())
 
     @property
+    def refunds(self) -> "peewee.ModelSelect[Refund]":
+        return Refund.select().where(Refund.order == self).order_by(Refund.id)
+
+    @property
+    def disputes(self) -> "peewee.ModelSelect[Dispute]":
+        return Dispute.select().where(Dispute.order == self).order_by(Dispute.id)
+
+    @property
+    def vouchers(self) -> "peewee.ModelSelect[Voucher]":
+        """Its vouchers in the order of their keys: the order in which several are locked."""
+        return Voucher.select().join(Unit).where(Unit.order == self).order_by(Voucher.id)
+
+    @property
     def is_paid(self) -> bool:
         return self.payment_state == PaymentState.PAID
 
@@ -271,6 +288,10 @@ class Payment(Table):
     created_at = MomentField(default=clock.now)
     expires_at = MomentField()
     paid_at = MomentField(null=True)
+    # What Stripe reported when the payment arrived, and where that is not what was asked for.
+    received_minor = BigIntegerField(null=True)
+    received_currency = CharField(null=True)
+    differences = JSONField(null=True)
 
     class Meta:
         indexes = (
@@ -279,6 +300,68 @@ class Payment(Table):
             (("state", "next_check_at"), False),
             (("payment_intent_id",), False),
         )
+
+
+class Refund(Table):
+    """Money that goes back to a buyer. Written by domain/refunds.py alone."""
+
+    public_id = CharField(unique=True)
+    merchant = ForeignKeyField(Merchant)
+    merchant_id: int
+    order = ForeignKeyField(Order)
+    order_id: int
+    payment = ForeignKeyField(Payment)
+    payment_id: int
+    account = CharField(default="")
+    refund_id = CharField(null=True)
+    origin = CharField()
+    state = CharField(default=RefundState.ASKED)
+    amount_minor = BigIntegerField()
+    currency = CharField()
+    actor = CharField()
+    reason = TextField(default="")
+    failure = TextField(null=True)
+    checks = IntegerField(default=0)
+    next_check_at = MomentField(null=True)
+    created_at = MomentField(default=clock.now)
+    ended_at = MomentField(null=True)
+    # One from Stripe's dashboard asks a person what becomes of the vouchers.
+    decided_at = MomentField(null=True)
+
+    class Meta:
+        indexes = (
+            (("account", "refund_id"), True),
+            (("order",), False),
+            (("state", "next_check_at"), False),
+            (("merchant", "decided_at"), False),
+        )
+
+
+class Dispute(Table):
+    """A payment that somebody contests: dispute, inquiry or fraud warning. Written by domain/disputes.py alone."""
+
+    merchant = ForeignKeyField(Merchant)
+    merchant_id: int
+    order = ForeignKeyField(Order)
+    order_id: int
+    payment = ForeignKeyField(Payment)
+    payment_id: int
+    account = CharField(default="")
+    dispute_id = CharField()
+    kind = CharField()
+    state = CharField(default=DisputeState.OPEN)
+    status = CharField()
+    reason = CharField(default="")
+    amount_minor = BigIntegerField()
+    currency = CharField()
+    # What had been spent of the vouchers when the dispute was lost: the merchant's loss.
+    spent_minor = BigIntegerField(null=True)
+    respond_by = MomentField(null=True)
+    opened_at = MomentField()
+    closed_at = MomentField(null=True)
+
+    class Meta:
+        indexes = ((("account", "dispute_id"), True), (("order",), False), (("merchant", "state"), False))
 
 
 class Voucher(Table):
@@ -293,6 +376,8 @@ class Voucher(Table):
     held_minor = BigIntegerField(default=0)
     version = IntegerField(default=0)
     status = CharField(default=VoucherStatus.ACTIVE)
+    # Suspended by its payment's trouble and by nobody's hand: it thaws when the trouble is over.
+    is_frozen = BooleanField(default=False)
     valid_from = MomentField(null=True)
     expires_at = MomentField(null=True)
     is_transferable = BooleanField(default=True)
@@ -597,6 +682,9 @@ class StripeEvent(Table):
     is_live = BooleanField()
     received_at = MomentField(default=clock.now)
     outcome = CharField(null=True)
+    subject_id = CharField(null=True)
+    # `webhook`, or `list` for one that was not delivered and that we found by asking.
+    source = CharField(default="webhook")
 
     class Meta:
         indexes = ((("account", "event_id"), True),)
@@ -612,6 +700,83 @@ class Worker(Table):
     @classmethod
     def latest(cls) -> Self | None:
         return cls.select().order_by(cls.seen_at.desc()).first()
+
+
+class Connection(Table):
+    """A merchant's own Stripe account, on an installation that serves several merchants."""
+
+    merchant = ForeignKeyField(Merchant, unique=True)
+    merchant_id: int
+    account = CharField(unique=True)
+    state = CharField(default=ConnectionState.PENDING)
+    requirements = JSONField(default=list)
+    created_at = MomentField(default=clock.now)
+    checked_at = MomentField(default=clock.now)
+
+
+class Breaker(Table):
+    """An outside service that is left alone for a while: everybody would fail in the same way."""
+
+    name = CharField(unique=True)
+    opened_at = MomentField()
+    probe_at = MomentField()
+    code = CharField()
+    detail = TextField(default="")
+
+
+class Check(Table):
+    """The last run of a regular check: when, and what it found."""
+
+    name = CharField()
+    account = CharField(default="")
+    ran_at = MomentField()
+    is_ok = BooleanField()
+    facts = JSONField(default=dict)
+
+    class Meta:
+        indexes = ((("name", "account"), True),)
+
+
+class Stray(Table):
+    """Money at Stripe that no order of ours explains, until a person has dealt with it."""
+
+    merchant = ForeignKeyField(Merchant, null=True)
+    merchant_id: int | None
+    account = CharField(default="")
+    session_id = CharField()
+    reference = CharField(default="")
+    amount_minor = BigIntegerField()
+    currency = CharField()
+    found_at = MomentField(default=clock.now)
+    closed_at = MomentField(null=True)
+    closed_by = CharField(null=True)
+
+    class Meta:
+        indexes = ((("account", "session_id"), True),)
+
+
+class Notice(Table):
+    """A mail to one owner about one thing that needs a person; `key` names the thing, so that it is told once."""
+
+    merchant = ForeignKeyField(Merchant)
+    merchant_id: int
+    user = ForeignKeyField(User)
+    user_id: int
+    kind = CharField()
+    key = CharField()
+    facts = JSONField(default=dict)
+    state = CharField(default=NoticeState.WAITING)
+    attempt = IntegerField(default=0)
+    token = IntegerField(default=0)
+    not_before = MomentField(default=clock.now)
+    lease_until = MomentField(null=True)
+    message_id = CharField(unique=True)
+    error = TextField(null=True)
+    created_at = MomentField(default=clock.now)
+    sent_at = MomentField(null=True)
+
+    class Meta:
+        indexes = ((("user", "kind", "key"), True), (("state", "not_before"), False))
 
 
 TABLES: tuple[type[Table], ...] = tuple(sorted(Table.__subclasses__(), key=lambda table: table._meta.table_name))

@@ -14,12 +14,66 @@ class TaxClass(StrEnum):
 
 
 class PaymentState(StrEnum):
+    """Of one Checkout session, and of its order. `RETURNED` came, did not fit the order and went back."""
+
     OPEN = "open"
     PROCESSING = "processing"
     PAID = "paid"
     EXPIRED = "expired"
     FAILED = "failed"
     REVIEW = "review"
+    RETURNED = "returned"
+
+
+class RefundState(StrEnum):
+    """`ASKED`: the value is taken off the vouchers and Stripe's answer is not known yet."""
+
+    ASKED = "asked"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class RefundOrigin(StrEnum):
+    """Who asked for a refund: somebody at our dashboard, or somebody at Stripe's own."""
+
+    DASHBOARD = "dashboard"
+    STRIPE = "stripe"
+
+
+class DisputeKind(StrEnum):
+    """How a payment is contested: by the cardholder, by a question of the bank, by a warning before either."""
+
+    DISPUTE = "dispute"
+    INQUIRY = "inquiry"
+    FRAUD_WARNING = "fraud_warning"
+
+
+class DisputeState(StrEnum):
+    """A warning ends `CLOSED`, by a person or by the refund of its payment; the others are won or lost."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+class ConnectionState(StrEnum):
+    """How far a merchant's own Stripe account is: only `READY` takes payments."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RESTRICTED = "restricted"
+    ENDED = "ended"
+
+
+class NoticeState(StrEnum):
+    """A mail to an owner about something that needs a person; `SETTLED` before it had to be sent."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+    SETTLED = "settled"
 
 
 class VoucherType(StrEnum):
@@ -127,6 +181,10 @@ RETRYABLE = (*TRYING_AGAIN, StepState.DEAD)
 PAYABLE = (PaymentState.OPEN, PaymentState.EXPIRED, PaymentState.FAILED)
 # Checkout may still turn into money.
 UNSETTLED = (PaymentState.OPEN, PaymentState.PROCESSING)
+# The refund has, or may have, moved the money.
+MOVING = (RefundState.ASKED, RefundState.PENDING, RefundState.SUCCEEDED)
+# Stripe's last word on the refund is still to come.
+UNANSWERED = (RefundState.ASKED, RefundState.PENDING)
 MAILS = (StepName.DELIVER_BUYER, StepName.DELIVER_RECIPIENT, StepName.RECEIPT)
 # Its PDF may go out: blocked and cancelled vouchers stay with us.
 DELIVERABLE = (VoucherStatus.PENDING, VoucherStatus.ACTIVE)

@@ -76,6 +76,36 @@ def _write_a_past() -> None:
         )  # fmt: skip
         _write_a_log(number, log)
     _execute(
+        "INSERT INTO orders (merchant_id, ref, number, place_key, payment_state, buyer_name, buyer_email, locale,"
+        " currency, total_minor, is_test, created_at, paid_at) VALUES (1, 'r1', 'G-10001', 'p1', 'processing', '',"
+        " 'lukas@example.com', 'de', 'EUR', 5000, %s, %s, NULL), (1, 'r2', 'G-10002', 'p2', 'review', '',"
+        " 'lukas@example.com', 'de', 'EUR', 700, %s, %s, NULL)", yes, AT, yes, AT,
+    )  # fmt: skip
+    _execute(
+        "INSERT INTO offers (merchant_id, slug, title, description, values_minor, tax_class, position, is_active)"
+        " VALUES (1, 'voucher', '', '', '[]', 'multi_purpose', 0, %s)", yes,
+    )  # fmt: skip
+    _execute(
+        "INSERT INTO designs (merchant_id, slug, name, layout, accent, position, is_active)"
+        " VALUES (1, 'sage', '', 'classic', '#8a2c4b', 0, %s)", yes,
+    )  # fmt: skip
+    for order, value in ((1, 5000), (2, 700)):
+        _execute(
+            "INSERT INTO units (order_id, unit_no, offer_id, design_id, title, layout, accent, value_minor, currency,"
+            " tax_class, is_validity_to_year_end, recipient_name, recipient_email, message) VALUES"
+            " (%s, 1, 1, 1, '', 'classic', '#8a2c4b', %s, 'EUR', 'multi_purpose', %s, '', '', '')", order, value, no,
+        )  # fmt: skip
+    _execute(
+        "INSERT INTO payments (order_id, merchant_id, attempt, account, idempotency_key, session_id, state,"
+        " amount_minor, currency, is_live, checks, created_at, expires_at, paid_at) VALUES (1, 1, 1, '', 'c1',"
+        " 'cs_test_1', 'processing', 5000, 'EUR', %s, 0, %s, %s, NULL), (2, 1, 1, '', 'c2', 'cs_test_2', 'review', 700,"
+        " 'EUR', %s, 0, %s, %s, NULL)", no, AT, AT, no, AT, AT,
+    )  # fmt: skip
+    _execute(
+        "INSERT INTO timeline_entries (merchant_id, order_id, kind, facts, actor, created_at)"
+        " VALUES (1, 2, 'payment_held', '{}', 'webhook', %s)", AT,
+    )  # fmt: skip
+    _execute(
         "INSERT INTO idempotency_records (merchant_id, key, route, fingerprint, status, body, created_at)"
         " VALUES (1, 'k-1', 'POST /vouchers', 'f', 201, '{}', %s)", AT,
     )  # fmt: skip
@@ -149,7 +179,7 @@ def moved_on(empty_url: str) -> Iterator[dict[str, list[Any]]]:
 def test_every_row_survives_the_move_as_it_was(moved_on: dict[str, list[Any]]) -> None:
     assert len(moved_on["entries"][1]) == sum(len(log) for log in LOG)
     for table, (columns, rows) in moved_on.items():
-        if "migration" not in table:
+        if "migration" not in table and table != "sqlite_sequence":  # counters of tables that were rebuilt
             assert _rows(table, columns) == rows, table
 
 
