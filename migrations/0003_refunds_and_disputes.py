@@ -7,16 +7,15 @@ from migrations import dialects
 
 atomic = False
 
-STATES = "('open', 'processing', 'paid', 'expired', 'failed', 'review', 'returned')"
-
-REBUILT = f"""
+REBUILT = """
 CREATE TABLE orders_rebuilt (
-  id {{id}}, merchant_id BIGINT NOT NULL REFERENCES merchants (id), ref TEXT NOT NULL UNIQUE, number TEXT NOT NULL,
+  id {id}, merchant_id BIGINT NOT NULL REFERENCES merchants (id), ref TEXT NOT NULL UNIQUE, number TEXT NOT NULL,
   place_key TEXT NOT NULL,
-  payment_state TEXT NOT NULL CONSTRAINT orders_states CHECK (payment_state IN {STATES}),
+  payment_state TEXT NOT NULL CONSTRAINT orders_states
+    CHECK (payment_state IN ('open', 'processing', 'paid', 'expired', 'failed', 'review', 'returned')),
   buyer_name TEXT NOT NULL, buyer_email TEXT NOT NULL CHECK (buyer_email <> ''), locale TEXT NOT NULL,
-  currency TEXT NOT NULL CHECK (length(currency) = 3), total_minor {{money}} NOT NULL CHECK (total_minor > 0),
-  is_test {{bool}} NOT NULL, created_at {{moment}} NOT NULL, paid_at {{moment}},
+  currency TEXT NOT NULL CHECK (length(currency) = 3), total_minor {money} NOT NULL CHECK (total_minor > 0),
+  is_test {bool} NOT NULL, created_at {moment} NOT NULL, paid_at {moment},
   CHECK ((payment_state = 'paid') = (paid_at IS NOT NULL)),
   UNIQUE (merchant_id, number), UNIQUE (merchant_id, place_key));
 INSERT INTO orders_rebuilt SELECT * FROM orders;
@@ -26,14 +25,15 @@ CREATE INDEX orders_by_time ON orders (merchant_id, created_at);
 CREATE INDEX orders_by_state ON orders (merchant_id, payment_state);
 
 CREATE TABLE payments_rebuilt (
-  id {{id}}, order_id BIGINT NOT NULL REFERENCES orders (id), merchant_id BIGINT NOT NULL REFERENCES merchants (id),
+  id {id}, order_id BIGINT NOT NULL REFERENCES orders (id), merchant_id BIGINT NOT NULL REFERENCES merchants (id),
   attempt INTEGER NOT NULL CHECK (attempt > 0), account TEXT NOT NULL, idempotency_key TEXT NOT NULL UNIQUE,
   session_id TEXT, payment_intent_id TEXT, url TEXT,
-  state TEXT NOT NULL CONSTRAINT payments_states CHECK (state IN {STATES}),
-  amount_minor {{money}} NOT NULL CHECK (amount_minor > 0), currency TEXT NOT NULL CHECK (length(currency) = 3),
-  is_live {{bool}} NOT NULL, method TEXT, checks INTEGER NOT NULL, next_check_at {{moment}}, asked_at {{moment}},
-  created_at {{moment}} NOT NULL,
-  expires_at {{moment}} NOT NULL, paid_at {{moment}},
+  state TEXT NOT NULL CONSTRAINT payments_states
+    CHECK (state IN ('open', 'processing', 'paid', 'expired', 'failed', 'review', 'returned')),
+  amount_minor {money} NOT NULL CHECK (amount_minor > 0), currency TEXT NOT NULL CHECK (length(currency) = 3),
+  is_live {bool} NOT NULL, method TEXT, checks INTEGER NOT NULL, next_check_at {moment}, asked_at {moment},
+  created_at {moment} NOT NULL,
+  expires_at {moment} NOT NULL, paid_at {moment},
   CHECK ((state = 'paid') = (paid_at IS NOT NULL)),
   UNIQUE (order_id, attempt), UNIQUE (account, session_id));
 INSERT INTO payments_rebuilt SELECT * FROM payments;
@@ -44,15 +44,17 @@ CREATE INDEX payments_by_intent ON payments (payment_intent_id);
 """
 
 # The first schema left the names of its CHECKs to PostgreSQL, so they are found by what they say.
-POSTGRES_CHECKS = f"""
+POSTGRES_CHECKS = """
 DO $$ DECLARE old record; BEGIN
   FOR old IN SELECT conname, conrelid::regclass AS place FROM pg_constraint
     WHERE conrelid IN ('orders'::regclass, 'payments'::regclass) AND contype = 'c'
     AND pg_get_constraintdef(oid) ~ 'review'
   LOOP EXECUTE 'ALTER TABLE ' || old.place || ' DROP CONSTRAINT ' || quote_ident(old.conname); END LOOP;
 END $$;
-ALTER TABLE orders ADD CONSTRAINT orders_states CHECK (payment_state IN {STATES});
-ALTER TABLE payments ADD CONSTRAINT payments_states CHECK (state IN {STATES});
+ALTER TABLE orders ADD CONSTRAINT orders_states
+  CHECK (payment_state IN ('open', 'processing', 'paid', 'expired', 'failed', 'review', 'returned'));
+ALTER TABLE payments ADD CONSTRAINT payments_states
+  CHECK (state IN ('open', 'processing', 'paid', 'expired', 'failed', 'review', 'returned'));
 """
 
 COLUMNS = """
