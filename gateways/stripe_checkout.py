@@ -1,21 +1,21 @@
-"""Stripe Checkout: open, read, expire and find hosted payment pages, and read the events that Stripe sends.
+"""Stripe Checkout: open, read, expire and find hosted payment pages, and hear what happened. The entrance to Stripe.
 
-The only importer of `stripe` (the twin beside it uses the SDK's types). Amounts are integer minor units of ISO 4217,
-currencies upper case, times aware UTC. Source of the wire format: the pinned SDK and the API version that it pins.
+Amounts are integer minor units of ISO 4217, currencies upper case, times aware UTC; what several gateways share, and
+the errors that all raise, is in `stripe_api`.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-import stripe
-
-from domain import clock
-from gateways import stripe_events
+from gateways import stripe_api, stripe_events
+from gateways.stripe_accounts import StripeAccounts
+from gateways.stripe_api import StripeApi, StripeRefused, StripeUnavailable, StripeUnclear, read
+from gateways.stripe_disputes import StripeDisputes
 from gateways.stripe_events import Event, EventRefused
+from gateways.stripe_refunds import StripeRefunds
 
 __all__ = [
     "CheckoutRequest",
@@ -31,35 +31,9 @@ __all__ = [
     "StripeUnclear",
 ]
 
-SIGNATURE_SECONDS = 300
-MAX_NETWORK_RETRIES = 2
-CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 10.0
-
-_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
-# Where Stripe counts otherwise than ISO 4217: (Stripe's units, ISO minor units) of the same sum.
-_UNITS = {"ISK": (100, 1), "UGX": (100, 1), "MGA": (1, 100)}
 _EXPAND = ["payment_intent.latest_charge"]
-_T = TypeVar("_T")
-
-
-class StripeUnavailable(Exception):
-    """No usable answer: time-out, no connection, 429, 5xx. Try again later, with the same idempotency key."""
-
-
-class StripeRefused(Exception):
-    """Stripe says that our request is wrong; trying again unchanged is no use. `code` is Stripe's or one of ours."""
-
-    def __init__(self, message: str, *, code: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-
-
-class StripeUnclear(StripeRefused):
-    """Stripe's answer lacks something that we must know, so nothing may be concluded from it: a person has to look."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="answer_unclear")
+# Where the intent of a bank debit stands that the bank refused: a new method would be needed, on a page that is over.
+_REFUSED = ("requires_payment_method", "canceled")
 
 
 class SessionStatus(StrEnum):
@@ -101,11 +75,16 @@ class CheckoutRequest:
     expires_at: datetime
     idempotency_key: str
     merchant_name: str = ""
+    merchant_slug: str = ""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A payment page as Stripe described it. `account` is "" for our own, `method` what was paid with (`card`)."""
+    """A payment page as Stripe described it. `account` is "" for our own, `method` what was paid with (`card`).
+
+    `has_failed`: ordered and never to be paid, because the bank refused a delayed payment. `merchant` is the slug that
+    the page was opened for, "" when it names none.
+    """
 
     id: str
     url: str | None
@@ -119,6 +98,8 @@ class Session:
     payment_intent_id: str | None
     method: str | None
     expires_at: datetime
+    has_failed: bool = False
+    merchant: str = ""
 
 
 class StripeCheckout:
@@ -131,43 +112,75 @@ class StripeCheckout:
     def __init__(
         self, secret_key: str, *, webhook_secrets: tuple[str, ...], api_base: str | None = None, account: str = ""
     ) -> None:
-        shape = _KEY.fullmatch(secret_key)
-        if shape is None:
-            raise ValueError("a Stripe key starts with sk_test_, sk_live_, rk_test_ or rk_live_")
-        self.is_live = shape[2] == "live"
         self._webhook_secrets = tuple(secret for secret in webhook_secrets if secret.strip())
-        self._account = account
-        self._client = stripe.StripeClient(
-            secret_key,
-            stripe_account=account or None,
-            base_addresses={"api": api_base} if api_base else None,
-            max_network_retries=MAX_NETWORK_RETRIES,
-            http_client=stripe.RequestsClient(timeout=(CONNECT_SECONDS, ANSWER_SECONDS)),
-        )
+        self._speak(StripeApi(secret_key, api_base=api_base, account=account))
+
+    def at(self, account: str) -> "StripeCheckout":
+        """The same key and the same connections, speaking for a connected account; "" is our own again.
+
+        Raises ValueError for what is no account's id.
+        """
+        other = object.__new__(StripeCheckout)
+        other._webhook_secrets = self._webhook_secrets
+        other._speak(self._api.at(account))
+        return other
+
+    @property
+    def account(self) -> str:
+        """For whom this speaks; "" for the key's own account."""
+        return self._api.account
+
+    @property
+    def clock_skew(self) -> timedelta | None:
+        """Stripe's clock minus ours at the last answer on this line, to the second; None before the first one."""
+        return self._api.clock_skew
 
     def open_session(self, request: CheckoutRequest) -> Session:
         """Open a payment page; the same idempotency key opens it once. Raises StripeUnavailable, StripeRefused."""
-        params, key = _session_params(request), request.idempotency_key
-        return self._session(lambda: self._sessions.create(params, {"idempotency_key": key}))
+        params, options = _session_params(request), self._api.options(idempotency_key=request.idempotency_key)
+        return self._session(lambda: self._sessions.create(params, options))
 
     def fetch_session(self, session_id: str) -> Session:
         """The session as Stripe sees it now. Raises StripeUnavailable, StripeRefused (`resource_missing`)."""
-        known = _checked_session_id(session_id)
-        return self._session(lambda: self._sessions.retrieve(known, {"expand": _EXPAND}))
+        known = stripe_api.checked(session_id, stripe_api.SESSION_ID, noun="session")
+        return self._session(lambda: self._sessions.retrieve(known, {"expand": _EXPAND}, self._api.options()))
 
     def expire_session(self, session_id: str) -> Session:
         """Close an open page, so that it cannot be paid. Raises StripeRefused when it is complete or expired."""
-        known = _checked_session_id(session_id)
-        return self._session(lambda: self._sessions.expire(known, {"expand": _EXPAND}))
+        known = stripe_api.checked(session_id, stripe_api.SESSION_ID, noun="session")
+        return self._session(lambda: self._sessions.expire(known, {"expand": _EXPAND}, self._api.options()))
 
     def find_sessions(self, reference: str, *, buyer_email: str, since: datetime) -> tuple[Session, ...]:
         """Every session that was opened for an order since a moment, newest first.
 
         For the case that opening one ended without an answer: Stripe may have done the work all the same.
         """
-        found = _answer(lambda: self._list_sessions(buyer_email, since))
+        found = self._list({"customer_details": {"email": buyer_email}}, since=since)
         mine = [one for one in found if getattr(one, "client_reference_id", None) == reference]
-        return tuple(_as_session(one, account=self._account) for one in mine)
+        return tuple(_as_session(one, account=self.account) for one in mine)
+
+    def list_sessions(self, since: datetime) -> tuple[Session, ...]:
+        """Every completed session that was opened since a moment, newest first, whoever opened it.
+
+        Raises StripeUnavailable, StripeRefused.
+        """
+        found = self._list({"status": SessionStatus.COMPLETE.value}, since=since)
+        return tuple(_as_session(one, account=self.account) for one in found)
+
+    def list_undelivered(self, since: datetime) -> tuple[Event, ...]:
+        """Every event of a type in SUBSCRIBED that Stripe made since a moment and could not deliver, newest first.
+
+        Stripe keeps events for 30 days. One that cannot be read is logged and left out, so that it stands in no other's
+        way. Raises StripeUnavailable, StripeRefused.
+        """
+        params = {
+            "delivery_success": False,
+            "types": list(stripe_events.SUBSCRIBED),
+            "created": {"gte": int(since.timestamp())},
+            "limit": stripe_api.PAGE_SIZE,
+        }
+        found = stripe_api.pages(lambda: self._api.v1.events.list(params, self._api.options()))
+        return stripe_events.read_listed(found, account=self.account)
 
     def read_event(self, body: bytes, signature: str | None) -> Event:
         """Verify and read a webhook's raw body, snapshot or thin.
@@ -175,36 +188,43 @@ class StripeCheckout:
         Raises EventRefused for everything else. Whether `is_live` fits this key is for the caller to compare: a
         platform's live address rightly receives test events too.
         """
-        text = stripe_events.decode(body)
-        _check_signature(text, signature, self._webhook_secrets)
-        return stripe_events.parse(text)
+        return stripe_events.read(body, signature, secrets=self._webhook_secrets)
+
+    def _speak(self, api: StripeApi) -> None:
+        self._api = api
+        self.is_live = api.is_live
+        self.refunds = StripeRefunds(api)
+        self.disputes = StripeDisputes(api)
+        # Connected accounts are the platform's to make and to look at, never their own.
+        self.accounts = StripeAccounts(api.at(""))
 
     @property
     def _sessions(self) -> Any:
-        return self._client.v1.checkout.sessions
+        return self._api.v1.checkout.sessions
 
     def _session(self, call: Callable[[], object]) -> Session:
-        return _as_session(_answer(call), account=self._account)
+        return _as_session(stripe_api.answer(call), account=self.account)
 
-    def _list_sessions(self, buyer_email: str, since: datetime) -> list[object]:
-        page = self._sessions.list(
-            {
-                "created": {"gte": int(since.timestamp())},
-                "customer_details": {"email": buyer_email},
-                "limit": 100,
-                "expand": [f"data.{path}" for path in _EXPAND],
-            }
-        )
-        return list(page.auto_paging_iter())
+    def _list(self, chosen: dict[str, Any], *, since: datetime) -> list[object]:
+        params = {
+            **chosen,
+            "created": {"gte": int(since.timestamp())},
+            "limit": stripe_api.PAGE_SIZE,
+            "expand": [f"data.{path}" for path in _EXPAND],
+        }
+        return stripe_api.pages(lambda: self._sessions.list(params, self._api.options()))
 
 
 def _session_params(request: CheckoutRequest) -> dict[str, Any]:
     currency = request.currency.lower()
+    notes = {"order": request.reference}
+    if request.merchant_slug:
+        notes["merchant"] = request.merchant_slug
     params: dict[str, Any] = {
         "mode": "payment",
         "client_reference_id": request.reference,
-        "metadata": {"order": request.reference},
-        "payment_intent_data": {"metadata": {"order": request.reference}},
+        "metadata": notes,
+        "payment_intent_data": {"metadata": notes},
         "line_items": [_line_params(line, currency) for line in request.lines],
         "customer_email": request.buyer_email,
         "locale": request.locale,
@@ -219,136 +239,36 @@ def _session_params(request: CheckoutRequest) -> dict[str, Any]:
 
 
 def _line_params(line: Line, currency: str) -> dict[str, Any]:
-    amount = _to_stripe_units(line.amount_minor, currency.upper())
+    amount = stripe_api.to_stripe_units(line.amount_minor, currency.upper())
     price = {"currency": currency, "unit_amount": amount, "product_data": {"name": line.name}}
     return {"quantity": line.quantity, "price_data": price}
 
 
-def _to_stripe_units(amount_minor: int, currency: str) -> int:
-    theirs, ours = _UNITS.get(currency, (1, 1))
-    amount, rest = divmod(amount_minor * theirs, ours)
-    if rest:
-        raise StripeRefused(f"Stripe takes whole units of {currency} only", code="amount_too_precise")
-    return amount
-
-
-def _to_iso_units(amount: int, currency: str) -> int:
-    theirs, ours = _UNITS.get(currency, (1, 1))
-    amount_minor, rest = divmod(amount * ours, theirs)
-    if rest:
-        raise StripeUnclear(f"{amount} is no whole number of minor units of {currency}")
-    return amount_minor
-
-
-def _checked_session_id(session_id: str) -> str:
-    if not stripe_events.SESSION_ID.fullmatch(session_id):
-        raise StripeRefused("This is not the id of a Checkout Session", code="session_id_malformed")
-    return session_id
-
-
-def _answer(call: Callable[[], _T]) -> _T:
-    try:
-        return call()
-    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
-        raise StripeUnavailable(_message(error)) from error
-    except stripe.IdempotencyError as error:
-        raise StripeRefused(_message(error), code="idempotency_error") from error
-    except stripe.AuthenticationError as error:
-        raise StripeRefused(_message(error), code="key_refused") from error
-    except stripe.PermissionError as error:
-        raise StripeRefused(_message(error), code=error.code or "not_permitted") from error
-    except stripe.StripeError as error:
-        if (error.http_status or 0) >= 500:
-            raise StripeUnavailable(_message(error)) from error
-        raise StripeRefused(_message(error), code=error.code or "invalid_request") from error
-
-
-def _message(error: stripe.StripeError) -> str:
-    return str(error.user_message or error)[:500]
-
-
-def _as_session(answer: object, *, account: str) -> Session:
-    currency = _read(answer, "currency", str).upper()
-    intent = _read_optional(answer, "payment_intent", (str, stripe.PaymentIntent))
+def _as_session(body: object, *, account: str) -> Session:
+    total_minor, currency = stripe_api.read_money(body, "amount_total")
+    intent_id, intent = stripe_api.read_linked(body, "payment_intent")
+    status = stripe_api.read_state(body, "status", SessionStatus)
+    payment_status = stripe_api.read_state(body, "payment_status", PaymentStatus)
+    is_waiting = (status, payment_status) == (SessionStatus.COMPLETE, PaymentStatus.UNPAID)
     return Session(
-        id=_read_session_id(answer),
-        url=_read_optional(answer, "url", (str,)),
-        status=_read_state(answer, "status", SessionStatus),
-        payment_status=_read_state(answer, "payment_status", PaymentStatus),
-        amount_total_minor=_to_iso_units(_read(answer, "amount_total", int), currency),
+        id=stripe_api.read_id(body, stripe_api.SESSION_ID),
+        url=stripe_api.read_optional(body, "url", (str,)),
+        status=status,
+        payment_status=payment_status,
+        amount_total_minor=total_minor,
         currency=currency,
-        is_live=_read(answer, "livemode", bool),
+        is_live=read(body, "livemode", bool),
         account=account,
-        reference=_read_optional(answer, "client_reference_id", (str,)) or "",
-        payment_intent_id=_read(intent, "id", str) if isinstance(intent, stripe.PaymentIntent) else intent,
+        reference=stripe_api.read_optional(body, "client_reference_id", (str,)) or "",
+        payment_intent_id=intent_id or None,
         method=_method(intent),
-        expires_at=_moment(_read(answer, "expires_at", int)),
+        expires_at=stripe_api.read_moment(body, "expires_at"),
+        has_failed=is_waiting and intent is not None and read(intent, "status", str) in _REFUSED,
+        merchant=stripe_api.read_note(body, "merchant"),
     )
-
-
-def _read(answer: object, field: str, kind: type[_T]) -> _T:
-    value = getattr(answer, field, None)
-    # bool is an int to Python, but `true` is no amount.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise StripeUnclear(f"Stripe's answer has no usable `{field}`")
-    return value
-
-
-def _read_optional(answer: object, field: str, kinds: tuple[type, ...]) -> Any:
-    if not hasattr(answer, field):
-        raise StripeUnclear(f"Stripe's answer has no `{field}`")
-    value = getattr(answer, field)
-    if value is not None and not isinstance(value, kinds):
-        raise StripeUnclear(f"Stripe's answer has no usable `{field}`")
-    return value
-
-
-def _read_state(answer: object, field: str, states: type[_T]) -> _T:
-    word = _read(answer, field, str)
-    try:
-        return states(word)  # type: ignore[call-arg]
-    except ValueError as error:
-        raise StripeUnclear(f"Stripe's answer has the unknown `{field}` {word[:50]!r}") from error
-
-
-def _read_session_id(answer: object) -> str:
-    session_id = _read(answer, "id", str)
-    if not stripe_events.SESSION_ID.fullmatch(session_id):
-        raise StripeUnclear("Stripe's answer has no usable `id`")
-    return session_id
 
 
 def _method(intent: object) -> str | None:
     charge = getattr(intent, "latest_charge", None)
     method = getattr(getattr(charge, "payment_method_details", None), "type", None)
     return method if isinstance(method, str) else None
-
-
-def _moment(seconds: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise StripeUnclear("Stripe's answer has a time outside the calendar") from error
-
-
-def _check_signature(text: str, signature: str | None, secrets: tuple[str, ...]) -> None:
-    if not signature:
-        raise EventRefused("not_signed")
-    # The SDK's comparison raises TypeError for other letters.
-    if not signature.isascii() or not any(_is_signed_with(secret, text, signature) for secret in secrets):
-        raise EventRefused("signature_wrong")
-    # The SDK bounds the past only, and by another clock than ours.
-    if abs(int(clock.now().timestamp()) - _signed_at(signature)) > SIGNATURE_SECONDS:
-        raise EventRefused("signature_out_of_time")
-
-
-def _is_signed_with(secret: str, text: str, signature: str) -> bool:
-    try:
-        return bool(stripe.WebhookSignature.verify_header(text, signature, secret, None))
-    except stripe.SignatureVerificationError:
-        return False
-
-
-def _signed_at(signature: str) -> int:
-    # The first `t` counts, as in the SDK, which has read it as a number already.
-    return next(int(part.split("=")[1]) for part in signature.split(",") if part.split("=")[0] == "t")

@@ -1,22 +1,21 @@
 """The Stripe gateway, through the real SDK against the running twin: no mocks, one loopback port."""
 
+import email.utils
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import stripe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import clock
-from gateways import stripe_checkout
+from gateways import stripe_api
 from gateways.stripe_checkout import (
-    CheckoutRequest,
     EventRefused,
     Line,
     PaymentStatus,
@@ -27,8 +26,7 @@ from gateways.stripe_checkout import (
     StripeUnclear,
 )
 from gateways.stripe_twin import Twin
-
-HOUR = timedelta(hours=1)
+from tests.stripe_shop import HOUR, ask, connect, refused_for, scripted, scripted_json, sell
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +53,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real retries and time-outs, only sooner."""
     monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.01)
     monkeypatch.setattr("stripe._http_client.HTTPClient.MAX_DELAY", 0.02)
-    monkeypatch.setattr(stripe_checkout, "ANSWER_SECONDS", 0.3)
-
-
-def connect(twin: Twin, *secrets: str, account: str = "") -> StripeCheckout:
-    known = secrets or (twin.webhook_secret,)
-    return StripeCheckout(twin.secret_key, webhook_secrets=known, api_base=twin.api_base, account=account)
-
-
-def ask(number: str = "1", **changes: object) -> CheckoutRequest:
-    request = CheckoutRequest(
-        reference=f"G-{number}",
-        lines=(Line("Gutschein 50 € – Café Alba", 5000), Line("Gutschein 25 €", 2500, quantity=2)),
-        currency="EUR",
-        buyer_email="anna@example.org",
-        locale="de",
-        success_url="https://shop.example/o/t?s={CHECKOUT_SESSION_ID}",
-        cancel_url="https://shop.example/s/alba",
-        expires_at=clock.now() + HOUR,
-        idempotency_key=f"order-{number}-1-{time.monotonic_ns()}",
-        merchant_name="Café Alba",
-    )
-    return replace(request, **changes)  # type: ignore[arg-type]
+    monkeypatch.setattr(stripe_api, "ANSWER_SECONDS", 0.3)
 
 
 def refusal(call: object, *arguments: object) -> str:
@@ -233,7 +210,7 @@ def test_a_stripe_that_is_busy_or_down_is_unavailable_and_recovers(twin: Twin, f
 
 @pytest.mark.usefixtures("impatient")
 def test_an_answer_that_is_no_json_is_unavailable() -> None:
-    with _scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html") as base:
+    with scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html") as base:
         shop = StripeCheckout("sk_test_x", webhook_secrets=(), api_base=base)
         with pytest.raises(StripeUnavailable):
             shop.fetch_session("cs_test_1")
@@ -249,7 +226,7 @@ def test_an_answer_that_lacks_a_field_is_unclear_and_never_a_guess(
     session_id = shop.open_session(ask()).id
     body = next(one for one in twin.sessions() if one["id"] == session_id)
     del body[field]
-    with _scripted_json(body) as base, pytest.raises(StripeUnclear) as unclear:
+    with scripted_json(body) as base, pytest.raises(StripeUnclear) as unclear:
         StripeCheckout("sk_test_x", webhook_secrets=(), api_base=base).fetch_session(session_id)
     assert field in str(unclear.value) and unclear.value.code == "answer_unclear"
 
@@ -374,6 +351,138 @@ def test_the_key_tells_test_from_live(key: str, is_live: bool) -> None:
 def test_what_is_no_secret_key_is_refused_at_once(key: str) -> None:
     with pytest.raises(ValueError, match="sk_test_"):
         StripeCheckout(key, webhook_secrets=())
+
+
+# Whom it speaks for, what it hears beside the answer, and what it finds again
+
+
+@pytest.mark.req("F15")
+def test_one_line_speaks_for_many_accounts_and_says_for_whom(twin: Twin, shop: StripeCheckout) -> None:
+    alba, berg = shop.at("acct_alba"), shop.at("acct_berg")
+    session_id = alba.open_session(ask()).id
+    assert (shop.account, alba.account, berg.account, alba.at("").account) == ("", "acct_alba", "acct_berg", "")
+    assert (alba.fetch_session(session_id).account, alba.is_live) == ("acct_alba", False)
+    for stranger in (shop, berg, alba.at("")):
+        with pytest.raises(StripeRefused, match="No such"):
+            stranger.fetch_session(session_id)
+
+
+def test_accounts_share_the_connections_the_clock_and_the_secrets(twin: Twin, shop: StripeCheckout) -> None:
+    fresh = connect(twin)
+    alba = fresh.at("acct_alba")
+    assert fresh.clock_skew is None and alba.clock_skew is None
+    event_id = twin.pay(alba.open_session(ask()).id)
+    assert fresh.clock_skew == alba.clock_skew is not None
+    body, headers = twin.signed(event_id)
+    assert alba.read_event(body, headers["Stripe-Signature"]).account == "acct_alba"
+
+
+@pytest.mark.parametrize("account", ["acct_", "alba", "acct_a b", "acct_a\r\nX: y", "cs_test_1", "acct_" + "a" * 300])
+def test_what_is_no_account_is_never_spoken_for(shop: StripeCheckout, account: str) -> None:
+    with pytest.raises(ValueError, match="account"):
+        shop.at(account)
+
+
+@pytest.mark.req("F16")
+@pytest.mark.parametrize("minutes", [-10, 0, 10])
+def test_the_clock_of_stripe_is_compared_with_ours(twin: Twin, minutes: int) -> None:
+    shop = connect(twin)
+    said = email.utils.format_datetime(clock.now() + timedelta(minutes=minutes), usegmt=True)
+    with scripted_json({}, headers=f"Date: {said}\r\n") as base:
+        other = StripeCheckout(twin.secret_key, webhook_secrets=(), api_base=base)
+        with pytest.raises(StripeUnclear):
+            other.fetch_session("cs_test_1")
+    assert other.clock_skew is not None and shop.clock_skew is None
+    assert abs(other.clock_skew - timedelta(minutes=minutes)) < timedelta(seconds=3)
+
+
+@pytest.mark.req("F16")
+@pytest.mark.parametrize(
+    "date",
+    ["", "yesterday", "Mon, 01 Jan 2024 00:00:00", "Mon, 99 Jan 2024 00:00:00 GMT", "Mon, 01 Jan 99999 0:0:0 GMT"],
+)
+def test_an_answer_without_a_usable_date_says_nothing_about_clocks(twin: Twin, date: str) -> None:
+    with scripted_json({}, headers=f"Date: {date}\r\n" if date else "") as base:
+        shop = StripeCheckout(twin.secret_key, webhook_secrets=(), api_base=base)
+        with pytest.raises(StripeUnclear):
+            shop.fetch_session("cs_test_1")
+    assert shop.clock_skew is None
+
+
+@pytest.mark.req("F16")
+def test_of_two_dates_in_one_answer_the_senders_counts_and_not_the_servers(twin: Twin) -> None:
+    said = email.utils.format_datetime(clock.now() - timedelta(hours=5), usegmt=True)
+    server = email.utils.format_datetime(clock.now(), usegmt=True)
+    with scripted_json({}, headers=f"Date: {server}\r\nDate: {said}\r\n") as base:
+        shop = StripeCheckout(twin.secret_key, webhook_secrets=(), api_base=base)
+        with pytest.raises(StripeUnclear):
+            shop.fetch_session("cs_test_1")
+    assert shop.clock_skew is not None and abs(shop.clock_skew + timedelta(hours=5)) < timedelta(seconds=3)
+
+
+@pytest.mark.req("F16")
+def test_even_a_refusal_tells_the_time(twin: Twin) -> None:
+    shop = connect(twin)
+    with pytest.raises(StripeRefused):
+        shop.fetch_session("cs_test_nobody")
+    assert shop.clock_skew is not None and abs(shop.clock_skew) < timedelta(seconds=3)
+    twin.switch("clock", 600, times=1)
+    with pytest.raises(StripeRefused):
+        shop.fetch_session("cs_test_nobody")
+    assert abs(shop.clock_skew - timedelta(minutes=10)) < timedelta(seconds=3)
+
+
+@pytest.mark.req("F17")
+def test_the_version_that_we_read_is_the_one_that_the_sdk_was_made_for() -> None:
+    assert stripe.api_version == stripe_api.API_VERSION
+
+
+@pytest.mark.req("F17")
+def test_an_answer_in_another_version_is_unclear_before_it_is_read(twin: Twin, shop: StripeCheckout) -> None:
+    session_id = shop.open_session(ask()).id
+    body = next(one for one in twin.sessions() if one["id"] == session_id)
+    with scripted_json(body, headers="Stripe-Version: 2019-02-19\r\n") as base, pytest.raises(StripeUnclear) as unclear:
+        StripeCheckout(twin.secret_key, webhook_secrets=(), api_base=base).fetch_session(session_id)
+    assert "2019-02-19" in str(unclear.value)
+
+
+def test_the_shop_is_noted_beside_the_order(twin: Twin, shop: StripeCheckout) -> None:
+    session = shop.open_session(ask("300", merchant_slug="alba"))
+    body = next(one for one in twin.sessions() if one["id"] == session.id)
+    assert body["metadata"] == {"order": "G-300", "merchant": "alba"} and session.merchant == "alba"
+    assert shop.open_session(ask()).merchant == ""
+
+
+@pytest.mark.req("F9")
+def test_a_bank_debit_that_was_refused_has_failed_and_one_that_waits_has_not(twin: Twin, shop: StripeCheckout) -> None:
+    session_id = shop.open_session(ask()).id
+    assert not shop.fetch_session(session_id).has_failed
+    twin.pay_later(session_id)
+    assert not shop.fetch_session(session_id).has_failed
+    twin.settle_later(session_id, succeed=False)
+    assert shop.fetch_session(session_id).has_failed
+    twin.decline(declined_id := shop.open_session(ask()).id)
+    assert not shop.fetch_session(declined_id).has_failed, "the page is open: another card may be tried"
+
+
+@pytest.mark.req("F4")
+def test_completed_sessions_are_listed_over_all_pages_and_for_one_account(
+    twin: Twin, shop: StripeCheckout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
+    since, alba = clock.now() - HOUR, shop.at("acct_pages")
+    paid = [sell(twin, alba, f"40{n}", merchant_slug="alba")[0] for n in range(5)]
+    alba.open_session(ask("405"))
+    found = alba.list_sessions(since)
+    assert [one.id for one in found] == paid[::-1]
+    assert {(one.account, one.merchant, one.payment_status) for one in found} == {("acct_pages", "alba", "paid")}
+    assert alba.list_sessions(clock.now() + HOUR) == () and not {*paid} & {one.id for one in shop.list_sessions(since)}
+
+
+@pytest.mark.parametrize("body", [{}, [], "list", {"object": "charge"}], ids=str)
+def test_an_answer_that_is_no_list_is_unclear(twin: Twin, body: object) -> None:
+    assert refused_for(twin, body, lambda shop: shop.list_sessions(clock.now())) == "answer_unclear"
+    assert refused_for(twin, body, lambda shop: shop.list_undelivered(clock.now())) == "answer_unclear"
 
 
 # Events
@@ -597,32 +706,3 @@ def test_no_signed_json_does_more_than_be_refused(twin: Twin, value: object) -> 
         connect(twin).read_event(body, headers["Stripe-Signature"])
     except EventRefused as refused:
         assert refused.reason
-
-
-@contextmanager
-def _scripted_json(body: object) -> Iterator[str]:
-    text = json.dumps(body).encode()
-    with _scripted(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)) as base:
-        yield base
-
-
-@contextmanager
-def _scripted(answer: bytes) -> Iterator[str]:
-    """A server on loopback that says the same to everything."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=_answer_all, args=(server, answer))
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-def _answer_all(server: socket.socket, answer: bytes) -> None:
-    while True:
-        try:
-            connection, _ = server.accept()
-        except OSError:
-            return
-        with connection:
-            connection.recv(65536)
-            connection.sendall(answer + b"")

@@ -14,7 +14,7 @@ FLOORS = {
     "conformance": 0,
 }  # fmt: skip
 HOMES = {
-    "stripe": ("gateways/stripe_checkout.py", "gateways/stripe_events.py", "gateways/stripe_twin/"),
+    "stripe": ("gateways/stripe_api.py", "gateways/stripe_events.py", "gateways/stripe_twin/"),
     "flask_mail": ("gateways/mailer.py",),
     "weasyprint": ("gateways/document_press.py", "gateways/document_child.py"),
     "cryptography": ("gateways/vault.py",),
