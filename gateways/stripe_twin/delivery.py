@@ -13,7 +13,7 @@ import requests
 from stripe import WebhookSignature
 
 from domain import clock
-from gateways.stripe_twin import wire
+from gateways.stripe_twin import objects, wire
 from gateways.stripe_twin.store import Attempt, Store
 from gateways.stripe_twin.wire import Json
 
@@ -104,7 +104,7 @@ class Delivery:
         if claim is None or event is None:
             return False
         _, copies, attempts = claim
-        statuses = [self.send(event.body) for _ in range(copies)]
+        statuses = [self.send(objects.as_sent(event.body)) for _ in range(copies)]
         self._conclude(event.id, is_accepted=any(_is_success(status) for status in statuses), attempts=attempts)
         return True
 

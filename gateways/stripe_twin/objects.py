@@ -1,39 +1,47 @@
 """The objects that the twin answers with, as this version of Stripe's API describes them. Amounts in Stripe's units."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+from domain import clock
 from gateways.stripe_twin.wire import API_VERSION, Json, new_id
 
 
-def _nulls(names: str) -> Json:
+def nulls(names: str) -> Json:
+    """Fields that are there and empty; `names` are parted by spaces."""
     return dict.fromkeys(names.split())
 
 
-_NO_ADDRESS = _nulls("city country line1 line2 postal_code state")
-_SESSION_NULLS = _nulls(
+_NO_ADDRESS = nulls("city country line1 line2 postal_code state")
+_SESSION_NULLS = nulls(
     "adaptive_pricing after_expiration allow_promotion_codes billing_address_collection client_secret"
     " collected_information consent consent_collection currency_conversion customer customer_account invoice"
     " invoice_creation origin_context payment_intent payment_link payment_method_configuration_details permissions"
     " recovered_from saved_payment_method_options setup_intent shipping_address_collection shipping_cost subscription"
     " wallet_options customer_details client_reference_id customer_email locale submit_type cancel_url success_url"
 )
-_INTENT_NULLS = _nulls(
+_INTENT_NULLS = nulls(
     "application application_fee_amount canceled_at cancellation_reason customer customer_account description"
     " last_payment_error latest_charge next_action on_behalf_of payment_method payment_method_configuration_details"
     " processing receipt_email review setup_future_usage shipping source statement_descriptor"
     " statement_descriptor_suffix transfer_data transfer_group"
 )
-_CHARGE_NULLS = _nulls(
+_CHARGE_NULLS = nulls(
     "application application_fee application_fee_amount balance_transaction customer description"
     " failure_balance_transaction failure_code failure_message on_behalf_of radar_options receipt_email receipt_number"
     " receipt_url review shipping source source_transfer statement_descriptor statement_descriptor_suffix"
     " transfer_data transfer_group"
 )
-_REFUND_NULLS = _nulls(
-    "balance_transaction customer_account description failure_reason reason receipt_number source_transfer_reversal"
-    " transfer_reversal"
-)
 _TAKEN_OVER = ("client_reference_id", "customer_email", "locale", "submit_type", "cancel_url", "success_url")
+THIN_PREFIX = "evt_test_6"
+_FOLDERS = {
+    "charge": "charges",
+    "checkout.session": "checkout/sessions",
+    "dispute": "disputes",
+    "payment_intent": "payment_intents",
+    "radar.early_fraud_warning": "radar/early_fraud_warnings",
+    "refund": "refunds",
+}
 _LATE_METHODS = {"eur": "sepa_debit", "usd": "us_bank_account", "gbp": "bacs_debit"}
 
 
@@ -135,6 +143,7 @@ def charge(intent: Json, *, method: str, email: str | None, status: str, created
         "amount": intent["amount"],
         "amount_captured": intent["amount"] if is_done else 0,
         "amount_refunded": 0,
+        "application_fee_amount": intent["application_fee_amount"],
         "billing_details": {"address": _NO_ADDRESS, "email": email, "name": None, "phone": None, "tax_id": None},
         "calculated_statement_descriptor": "TEST",
         "captured": status != "failed",
@@ -154,38 +163,69 @@ def charge(intent: Json, *, method: str, email: str | None, status: str, created
     }
 
 
-def refund(of: Json, *, amount: int, reason: str | None, metadata: Json, created: int) -> Json:
-    """Money given back from a charge."""
-    return {
-        **_REFUND_NULLS,
-        "id": new_id("re_3"),
-        "object": "refund",
-        "amount": amount,
-        "charge": of["id"],
-        "created": created,
-        "currency": of["currency"],
-        "destination_details": {"type": of["payment_method_details"]["type"]},
-        "metadata": metadata,
-        "payment_intent": of["payment_intent"],
-        "reason": reason,
-        "status": "succeeded",
-    }
-
-
-def event(kind: str, subject: Json, *, account: str, pending: int, created: int) -> Json:
-    """A snapshot event about `subject` as it is now."""
+def event(kind: str, subject: Json, *, account: str, previous: Json | None, pending: int, created: int) -> Json:
+    """A snapshot event about `subject` as it is now; `previous` are the values that have changed."""
     body = {
         "id": new_id("evt_1"),
         "object": "event",
         "api_version": API_VERSION,
         "created": created,
-        "data": {"object": subject},
+        "data": {"object": subject, **({"previous_attributes": previous} if previous else {})},
         "livemode": False,
         "pending_webhooks": pending,
         "request": {"id": None, "idempotency_key": None},
         "type": kind,
     }
     return {**body, "account": account} if account else body
+
+
+def thin_event(kind: str, account: Json, *, data: Json | None) -> Json:
+    """News about a connected account (`v2.core.account…`), a reference instead of the object."""
+    body = {
+        "id": new_id("evt_test_6"),
+        "object": "v2.core.event",
+        "type": kind,
+        "livemode": False,
+        "created": moment(),
+        "context": account["id"],
+        "reason": None,
+        "related_object": {
+            "id": account["id"],
+            "type": account["object"],
+            "url": f"/v2/core/accounts/{account['id']}",
+        },
+    }
+    return {**body, "data": data} if data else body
+
+
+def as_sent(event: Json) -> Json:
+    """The event as it goes to a webhook address: of a thin one, what was changed is only told on request."""
+    return {name: value for name, value in event.items() if event["object"] == "event" or name != "data"}
+
+
+def as_thin(event: Json) -> Json:
+    """The happening of an event as Stripe tells it in thin form."""
+    if event["object"] != "event":
+        return event
+    subject = event["data"]["object"]
+    body = {
+        "id": event["id"].replace("evt_1", THIN_PREFIX, 1),
+        "object": "v2.core.event",
+        "type": f"v1.{event['type']}",
+        "livemode": event["livemode"],
+        "created": moment(event["created"]),
+        "context": event.get("account"),
+        "snapshot_event": event["id"],
+    }
+    folder = _FOLDERS.get(subject["object"])
+    related = {"id": subject["id"], "type": subject["object"], "url": f"/v1/{folder}/{subject['id']}"}
+    return {**body, "related_object": related} if folder else body
+
+
+def moment(seconds: float | None = None) -> str:
+    """A moment (seconds since 1970; None: now) as the API's second version writes it."""
+    at = clock.now() if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def page(found: list[Json], *, url: str, has_more: bool) -> Json:

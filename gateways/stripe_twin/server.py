@@ -3,6 +3,8 @@
 import tempfile
 import threading
 import time
+from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,10 +12,11 @@ from typing import Any, Self
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from domain import clock
-from gateways.stripe_twin import engine, till, wire
+from gateways.stripe_twin import answering, engine, objects, wire
 from gateways.stripe_twin.faults import Fault
 from gateways.stripe_twin.site import create_twin
 from gateways.stripe_twin.store import Attempt
+from gateways.stripe_twin.verbs import Verbs
 from gateways.stripe_twin.wire import Json
 
 _HOST = "127.0.0.1"
@@ -21,7 +24,7 @@ _HOST = "127.0.0.1"
 _KEY, _SIGNER = "sk_test_twin", "whsec_twin"
 
 
-class Twin:
+class Twin(Verbs):
     """A running twin: `with Twin(webhook_url=…) as twin:`. Without `store` its memory is gone afterwards.
 
     What it does for the buyer and the bank is what the pay page does. Session and event ids go in, event ids come out.
@@ -44,7 +47,7 @@ class Twin:
 
     def __enter__(self) -> Self:
         # The port is known before the app is, which needs it for the addresses of its pages.
-        self._server = make_server(_HOST, 0, _not_yet, threaded=True, request_handler=_Silent)
+        self._server = make_server(_HOST, 0, _not_yet, threaded=True, request_handler=_Line)
         self._port = self._server.port
         self.app = create_twin(
             store=self._path,
@@ -70,43 +73,22 @@ class Twin:
         """Where the SDK finds it, and the pay page too."""
         return f"http://{_HOST}:{self._port}"
 
-    def sessions(self) -> list[Json]:
-        """Every session, newest first, as Stripe would answer it."""
-        with self._engine.store.begin() as book:
-            return [kept.body for kept in till.all_sessions(book)]
-
-    def events(self, kind: str = "") -> list[Json]:
-        """Every event, oldest first; with `kind` only those of a type (`checkout.session.completed`)."""
-        with self._engine.store.begin() as book:
-            found = [kept.body for kept in book.all("event")]
-        return [body for body in reversed(found) if kind in ("", body["type"])]
-
-    def pay(self, session_id: str, *, deliver: bool = True) -> str:
-        """The buyer pays by card; the id of `checkout.session.completed`. `deliver` False: the event is lost."""
-        with self._engine.store.begin() as book:
-            till.pay(book, till.find_session(book, session_id), is_told=deliver)
-        return self._last_event(session_id)
-
-    def decline(self, session_id: str) -> None:
-        """The bank refuses the buyer's card; the session stays open."""
-        with self._engine.store.begin() as book:
-            till.decline(book, till.find_session(book, session_id))
-
-    def pay_later(self, session_id: str, *, deliver: bool = True) -> str:
-        """The buyer orders a bank debit: complete and unpaid; the id of `checkout.session.completed`."""
-        with self._engine.store.begin() as book:
-            till.pay_later(book, till.find_session(book, session_id), is_told=deliver)
-        return self._last_event(session_id)
-
-    def settle_later(self, session_id: str, *, succeed: bool, deliver: bool = True) -> str:
-        """The bank's answer; the id of `checkout.session.async_payment_succeeded` or `…_failed`."""
-        with self._engine.store.begin() as book:
-            till.settle_later(book, till.find_session(book, session_id), succeed=succeed, is_told=deliver)
-        return self._last_event(session_id)
-
     def deliver(self, event_id: str, *, times: int = 1) -> list[int | None]:
-        """Send an event now, whatever was sent before; the HTTP statuses (None: no answer)."""
-        return [self._engine.delivery.send(self._event(event_id)) for _ in range(times)]
+        """Send an event now, whatever was sent before; the HTTP statuses (None: no answer). One 2xx: delivered."""
+        statuses = [self._engine.delivery.send(self._event(event_id)) for _ in range(times)]
+        if any(status is not None and 200 <= status < 300 for status in statuses):
+            self.mark_delivered(event_id)
+        return statuses
+
+    def mark_delivered(self, event_id: str) -> None:
+        """The test has brought this event itself (`signed`), so it is no longer among the undelivered ones."""
+        with self._engine.store.begin() as book:
+            book.finish_delivery(event_id, state="delivered", due_at=clock.now().timestamp())
+
+    def outbox(self) -> list[str]:
+        """The ids of events still to be sent, in the order in which they leave, doubled ones twice, lost ones not."""
+        with self._engine.store.begin() as book:
+            return book.outbox()
 
     def drain(self, *, seconds: float = 10) -> bool:
         """Wait until nothing is pending; False when that took too long."""
@@ -139,48 +121,35 @@ class Twin:
 
     def signed_thin(self, event_id: str, *, secret: str = "") -> tuple[bytes, dict[str, str]]:
         """The same happening as a thin event: a reference instead of the object."""
-        event = self._event(event_id)
-        subject = event["data"]["object"]
-        thin = {
-            "id": event["id"].replace("evt_1", "evt_test_6", 1),
-            "object": "v2.core.event",
-            "type": f"v1.{event['type']}",
-            "livemode": event["livemode"],
-            "created": clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "context": event.get("account"),
-            "snapshot_event": event["id"],
-            "related_object": {
-                "id": subject["id"],
-                "type": subject["object"],
-                "url": f"/v1/checkout/sessions/{subject['id']}",
-            },
-        }
-        return self.sign(thin, secret=secret)
+        return self.sign(objects.as_thin(self._event(event_id)), secret=secret)
 
     def sign(self, body: Any, *, secret: str = "", at: float | None = None) -> tuple[bytes, dict[str, str]]:
         """Any JSON value or raw text as a rightly signed webhook request: for bodies that no Stripe would send."""
         text = body if isinstance(body, str) else wire.dump(body)
         return text.encode(), self._engine.delivery.sign(text, secret=secret, at=at)
 
-    def switch(self, fault: Fault | str, value: Any = True, *, times: int | None = None) -> None:
-        """Make something go wrong, for so many uses or until it is switched off by a value of False."""
+    def switch(
+        self, fault: Fault | str, value: Any = True, *, times: int | None = None, ratio: float = 1, seed: int = 0
+    ) -> None:
+        """Make something go wrong, for so many uses or until it is switched off by a value of False.
+
+        `ratio` is the share of cases that it strikes (0 to 1), drawn from `seed`: the same seed, the same cases.
+        NEXT_REFUND is for one refund unless `times` says otherwise.
+        """
         fault = Fault(fault)
         if fault is Fault.DOWN:
             self._hang_up() if value else self._stand_up()
             return
+        times = 1 if times is None and fault is Fault.NEXT_REFUND else times
         with self._engine.store.begin() as book:
-            book.switch(fault, value, times=times)
+            book.switch(fault, value, times=times, ratio=ratio, seed=seed)
 
     def _event(self, event_id: str) -> Json:
         with self._engine.store.begin() as book:
             kept = book.find(event_id)
-        if kept is None or kept.body["object"] != "event":
+        if kept is None or kept.body["object"] not in ("event", "v2.core.event"):
             raise KeyError(event_id)
-        return kept.body
-
-    def _last_event(self, session_id: str) -> str:
-        about = [event for event in self.events() if event["data"]["object"]["id"] == session_id]
-        return str(about[-1]["id"])
+        return objects.as_sent(kept.body)
 
     def _listen(self, server: BaseWSGIServer) -> None:
         self._server = server
@@ -189,7 +158,7 @@ class Twin:
 
     def _stand_up(self) -> None:
         if self._server is None:
-            self._listen(make_server(_HOST, self._port, self.app, threaded=True, request_handler=_Silent))
+            self._listen(make_server(_HOST, self._port, self.app, threaded=True, request_handler=_Line))
 
     def _hang_up(self) -> None:
         if self._server is None or self._thread is None:
@@ -200,9 +169,15 @@ class Twin:
         self._server = None
 
 
-class _Silent(WSGIRequestHandler):
+class _Line(WSGIRequestHandler):
+    """The line to one caller: it logs nothing, and its clock is ours, or as far ahead as the fault says."""
+
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        ahead = timedelta(seconds=getattr(self, "environ", {}).get(answering.SECONDS_AHEAD, 0))
+        return format_datetime(clock.now() + ahead, usegmt=True)
 
 
 def _not_yet(_environ: Any, start: Any) -> list[bytes]:

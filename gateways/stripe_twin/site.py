@@ -6,10 +6,14 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from gateways.stripe_twin import engine, wire
+from gateways.stripe_twin import engine, pages, wire
 from gateways.stripe_twin.api import api
+from gateways.stripe_twin.api_v2 import api_v2
+from gateways.stripe_twin.connect_page import connect_page
 from gateways.stripe_twin.delivery import Delivery
-from gateways.stripe_twin.pay_page import pay_page, show_missing
+from gateways.stripe_twin.office_page import office_page
+from gateways.stripe_twin.pay_page import pay_page
+from gateways.stripe_twin.shapes import ShapeError
 from gateways.stripe_twin.store import Store
 from gateways.stripe_twin.wire import WireError
 
@@ -29,18 +33,24 @@ def create_twin(*, store: Path, secret_key: str, webhook_secret: str, webhook_ur
     memory = Store(store)
     delivery = Delivery(memory, webhook_url=webhook_url, webhook_secret=webhook_secret)
     engine.install(app, engine.Engine(memory, delivery, secret_key, public_url.rstrip("/")))
-    app.register_blueprint(api)
-    app.register_blueprint(pay_page)
+    for rooms in (api, api_v2, pay_page, connect_page, office_page):
+        app.register_blueprint(rooms)
     app.register_error_handler(WireError, _answer_error)
+    app.register_error_handler(ShapeError, _answer_shape_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     return app
 
 
 def _answer_error(error: WireError) -> Response:
-    return Response(wire.dump(error.body), status=error.status, content_type="application/json")
+    body = wire.dump(error.body)
+    return Response(body, status=error.status, headers=error.headers, content_type="application/json")
+
+
+def _answer_shape_error(error: ShapeError) -> Response:
+    return _answer_error(WireError(str(error), status=500, kind="api_error"))
 
 
 def _answer_http_error(error: HTTPException) -> Response | BaseResponse:
-    if request.path.startswith("/v1/"):
+    if request.path.startswith(("/v1/", "/v2/")):
         return _answer_error(WireError(error.name, status=error.code or 400))
-    return show_missing() if error.code == 404 else error.get_response()
+    return pages.show_missing() if error.code == 404 else error.get_response()

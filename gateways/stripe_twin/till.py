@@ -1,17 +1,13 @@
-"""What happens to a payment at Stripe: opened, paid, declined, paid later, expired, refunded.
+"""What happens to a payment at Stripe: opened, paid, declined, paid later, expired.
 
 Each verb works inside one transaction of the store and leaves the events that Stripe would send. The API, the pay page
 and the tests all call these.
 """
 
-from domain import clock
-from gateways.stripe_twin import objects
-from gateways.stripe_twin.faults import Fault
+from gateways.stripe_twin import events, objects
 from gateways.stripe_twin.store import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError, missing, no_such
 
-# What the webhook address is subscribed to; other events can be listed, and are not sent.
-SUBSCRIBED = ("checkout.session.", "charge.refunded", "refund.")
 SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, 24 * 3600
 # Stripe measures "at least 30 minutes" from its own clock, a little after ours.
 _GRACE_SECONDS = 60
@@ -20,12 +16,17 @@ _SMALLEST_TOTAL = 50
 
 def open_session(book: Book, params: Json, *, account: str, public_url: str) -> Kept:
     """A new open session. Raises WireError for what Stripe would refuse."""
-    created = _now()
+    created = events.now()
     _check_session(params, created=created)
     lines = [objects.line_item(line, created=created) for line in params["line_items"]]
     _check_lines(lines)
     body = objects.session(params, lines=lines, public_url=public_url, created=created)
-    aside = {"lines": lines, "intent_metadata": params.get("payment_intent_data", {}).get("metadata", {})}
+    wishes = params.get("payment_intent_data", {})
+    aside = {
+        "lines": lines,
+        "intent_metadata": wishes.get("metadata", {}),
+        "application_fee_amount": wishes.get("application_fee_amount"),
+    }
     return book.add("checkout.session", body, account=account, aside=aside)
 
 
@@ -34,12 +35,18 @@ def find_session(book: Book, session_id: str, *, account: str | None = None) -> 
     kept = book.find(session_id, account=account)
     if kept is None or kept.body["object"] != "checkout.session":
         raise no_such("checkout.session", session_id)
-    return _lapse(book, kept)
+    return up_to_date(book, kept)
 
 
 def all_sessions(book: Book, *, account: str | None = None) -> list[Kept]:
     """Every session as it is now, newest first."""
-    return [_lapse(book, kept) for kept in book.all("checkout.session", account=account)]
+    return [up_to_date(book, kept) for kept in book.all("checkout.session", account=account)]
+
+
+def up_to_date(book: Book, kept: Kept) -> Kept:
+    """The same session; one that is open although its time is over expires now."""
+    is_over = kept.body["status"] == "open" and kept.body["expires_at"] <= events.now()
+    return _expire(book, kept) if is_over else kept
 
 
 def expire(book: Book, kept: Kept) -> Kept:
@@ -59,7 +66,7 @@ def pay(book: Book, kept: Kept, *, is_told: bool = True) -> Kept:
         kept.body["payment_status"] = "paid"
     _complete(kept)
     book.save(kept)
-    _emit(book, "checkout.session.completed", kept, is_told=is_told)
+    events.emit(book, "checkout.session.completed", kept, is_told=is_told)
     return kept
 
 
@@ -77,7 +84,7 @@ def pay_later(book: Book, kept: Kept, *, is_told: bool = True) -> Kept:
     _charge(book, kept, method=objects.late_method(kept.body["currency"]), status="pending")
     _complete(kept)
     book.save(kept)
-    _emit(book, "checkout.session.completed", kept, is_told=is_told)
+    events.emit(book, "checkout.session.completed", kept, is_told=is_told)
     return kept
 
 
@@ -91,7 +98,7 @@ def settle_later(book: Book, kept: Kept, *, succeed: bool, is_told: bool = True)
     kept.aside["is_settled"] = True
     book.save(kept)
     word = "succeeded" if succeed else "failed"
-    _emit(book, f"checkout.session.async_payment_{word}", kept, is_told=is_told)
+    events.emit(book, f"checkout.session.async_payment_{word}", kept, is_told=is_told)
     return kept
 
 
@@ -101,25 +108,24 @@ def is_waiting(kept: Kept) -> bool:
     return is_unpaid and not kept.aside.get("is_settled", False)
 
 
-def refund(book: Book, params: Json, *, account: str) -> Kept:
-    """Give back all that is left of a charge, or `amount` of it. Raises WireError when that is more than is left."""
-    charge = _refundable(book, params, account=account)
-    left = charge.body["amount"] - charge.body["amount_refunded"]
-    amount = params.get("amount", left)
-    _check_refund(charge, amount=amount, left=left)
-    reason, metadata = params.get("reason"), params.get("metadata") or {}
-    body = objects.refund(charge.body, amount=amount, reason=reason, metadata=metadata, created=_now())
-    made = book.add("refund", body, account=account)
-    charge.body["amount_refunded"] += amount
-    charge.body["refunded"] = charge.body["amount_refunded"] == charge.body["amount"]
-    book.save(charge)
-    _emit(book, "refund.created", made)
-    _emit(book, "charge.refunded", charge)
-    return made
+def state_of(kept: Kept) -> str:
+    """How a session stands for its buyer: open, expired, waiting, refused, paid or free (nothing to pay)."""
+    if kept.body["status"] != "complete":
+        return str(kept.body["status"])
+    if is_waiting(kept):
+        return "waiting"
+    return {"unpaid": "refused", "no_payment_required": "free"}.get(kept.body["payment_status"], "paid")
 
 
-def _now() -> int:
-    return int(clock.now().timestamp())
+def find_charge(book: Book, known_id: str) -> Kept:
+    """The paid charge behind a session, a payment intent or a charge, by any of their ids. Raises WireError (404)."""
+    kept = book.find(known_id)
+    for link in ("payment_intent", "latest_charge"):
+        if kept is not None and kept.body["object"] != "charge":
+            kept = book.find(kept.body.get(link) or "") or (kept if link == "payment_intent" else None)
+    if kept is None or kept.body["object"] != "charge":
+        raise no_such("charge", known_id)
+    return kept
 
 
 def _check_session(params: Json, *, created: int) -> None:
@@ -192,15 +198,10 @@ def _require_open(kept: Kept, verb: str) -> None:
         )
 
 
-def _lapse(book: Book, kept: Kept) -> Kept:
-    is_over = kept.body["status"] == "open" and kept.body["expires_at"] <= _now()
-    return _expire(book, kept) if is_over else kept
-
-
 def _expire(book: Book, kept: Kept) -> Kept:
     kept.body.update(status="expired", url=None)
     book.save(kept)
-    _emit(book, "checkout.session.expired", kept)
+    events.emit(book, "checkout.session.expired", kept)
     return kept
 
 
@@ -214,7 +215,7 @@ def _complete(kept: Kept) -> None:
 def _charge(book: Book, kept: Kept, *, method: str, status: str) -> None:
     intent = _intent(book, kept)
     email = kept.body["customer_email"]
-    body = objects.charge(intent.body, method=method, email=email, status=status, created=_now())
+    body = objects.charge(intent.body, method=method, email=email, status=status, created=events.now())
     charge = book.add("charge", body, account=kept.account)
     intent.body.update(latest_charge=charge.id, payment_method=body["payment_method"], last_payment_error=None)
     if status == "pending":
@@ -235,15 +236,16 @@ def _settle_charge(book: Book, intent: Kept, charge: Kept, *, succeed: bool) -> 
         intent.body.update(status="requires_payment_method", payment_method=None, last_payment_error=error)
     book.save(charge)
     book.save(intent)
-    _emit(book, "charge.succeeded" if succeed else "charge.failed", charge)
-    _emit(book, "payment_intent.succeeded" if succeed else "payment_intent.payment_failed", intent)
+    events.emit(book, "charge.succeeded" if succeed else "charge.failed", charge)
+    events.emit(book, "payment_intent.succeeded" if succeed else "payment_intent.payment_failed", intent)
 
 
 def _intent(book: Book, kept: Kept) -> Kept:
     known = book.find(kept.body["payment_intent"] or "")
     if known is not None:
         return known
-    body = objects.payment_intent(kept.body, metadata=kept.aside["intent_metadata"], created=_now())
+    body = objects.payment_intent(kept.body, metadata=kept.aside["intent_metadata"], created=events.now())
+    body["application_fee_amount"] = kept.aside.get("application_fee_amount")
     kept.body["payment_intent"] = body["id"]
     return book.add("payment_intent", body, account=kept.account)
 
@@ -254,45 +256,3 @@ def _payment(book: Book, kept: Kept) -> tuple[Kept, Kept]:
     if charge is None:
         raise no_such("charge", str(intent.body["latest_charge"]))
     return intent, charge
-
-
-def _refundable(book: Book, params: Json, *, account: str) -> Kept:
-    charge_id = params.get("charge")
-    if charge_id is None:
-        charge_id = _charge_of(book, params.get("payment_intent"), account=account)
-    charge = book.find(charge_id, account=account)
-    if charge is None or charge.body["object"] != "charge":
-        raise no_such("charge", charge_id)
-    if charge.body["status"] != "succeeded":
-        raise WireError(f"Charge {charge_id} has not succeeded, so there is nothing to refund.", param="charge")
-    return charge
-
-
-def _charge_of(book: Book, intent_id: str | None, *, account: str) -> str:
-    if intent_id is None:
-        raise missing("payment_intent or charge")
-    intent = book.find(intent_id, account=account)
-    if intent is None or intent.body["object"] != "payment_intent":
-        raise no_such("payment_intent", intent_id)
-    return intent.body["latest_charge"] or ""
-
-
-def _check_refund(charge: Kept, *, amount: int, left: int) -> None:
-    if left == 0:
-        raise WireError(f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
-    if amount < 1:
-        raise WireError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
-    if amount > left:
-        raise WireError(
-            f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})", param="amount"
-        )
-
-
-def _emit(book: Book, kind: str, subject: Kept, *, is_told: bool = True) -> None:
-    is_sent = kind.startswith(SUBSCRIBED)
-    body = objects.event(kind, subject.body, account=subject.account, pending=int(is_sent), created=_now())
-    event = book.add("event", body, account=subject.account)
-    if is_sent:
-        is_lost = not is_told or bool(book.use_fault(Fault.LOSE_EVENTS))
-        copies = book.use_fault(Fault.DUPLICATE_EVENTS) or 1
-        book.plan_delivery(event.id, is_lost=is_lost, copies=copies)

@@ -26,19 +26,33 @@ _LETTERS = string.ascii_letters + string.digits
 
 
 class WireError(Exception):
-    """A request that Stripe would answer with an error of this shape."""
+    """A request that Stripe would answer with an error of this shape.
+
+    `more` are further fields of the error, `headers` of the answer. `is_final`: the work was tried, so the answer is
+    bound to the idempotency key, as Stripe does with everything that went beyond checking parameters.
+    """
 
     def __init__(
-        self, message: str, *, status: int = 400, kind: str = "invalid_request_error", code: str = "", param: str = ""
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        kind: str = "invalid_request_error",
+        code: str = "",
+        param: str = "",
+        more: Json | None = None,
+        headers: dict[str, str] | None = None,
+        is_final: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.kind, self.code, self.param = kind, code, param
+        self.more, self.headers, self.is_final = more or {}, headers or {}, is_final
 
     @property
     def body(self) -> Json:
         """The JSON object that Stripe would send."""
-        facts = {"message": str(self), "type": self.kind, "code": self.code, "param": self.param}
+        facts = {"message": str(self), "type": self.kind, "code": self.code, "param": self.param, **self.more}
         return {"error": {name: value for name, value in facts.items() if value}}
 
 
@@ -53,6 +67,18 @@ def decode_form(pairs: Iterable[tuple[str, str]]) -> Json:
     for key, value in pairs:
         _plant(tree, key, value)
     return {name: _with_lists(branch) for name, branch in tree.items()}
+
+
+def decode_json(body: bytes) -> Json:
+    """The object in a JSON body. Raises WireError for anything else."""
+    try:
+        value = json.loads(body.decode())
+        dump(value).encode()  # half a character can be written as JSON, and not be sent again
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise WireError("The body is no JSON object.", code="invalid_json")
+    return value
 
 
 def check(params_type: type, params: Json) -> Json:
@@ -73,7 +99,7 @@ def no_such(noun: str, object_id: str, *, param: str = "id") -> WireError:
     return WireError(f"No such {noun}: '{object_id[:100]}'", status=404, code="resource_missing", param=param)
 
 
-def dump(body: Json) -> str:
+def dump(body: Any) -> str:
     """JSON as the twin sends it, in the answer and in events alike."""
     return json.dumps(body, ensure_ascii=False, indent=2)
 
