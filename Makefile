@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint setup test-setup bench messages clean
+.PHONY: help demo test check lint setup test-setup bench mutants messages clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name does; do \
@@ -37,6 +37,9 @@ test-setup: have-python  ## the same, and what the tests need
 
 bench: test-setup  ## measure the promises about speed
 	@$(BIN)/python -m bench $(ARGS)
+
+mutants: test-setup  ## take the safety rules out one at a time and see their tests fail (ARGS="F38")
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 messages: test-setup  ## collect new texts into both translations and compile them
 	@$(BIN)/python -m setup.catalogues --collect

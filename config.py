@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = None
     stripe_webhook_secret: SecretStr | None = None
     stripe_api_base: str = ""
+    # Several merchants on one installation, each with a Stripe account of its own.
+    stripe_connect: bool = False
 
     mail_server: str = ""
     mail_port: int = Field(25, ge=1, le=65535)
@@ -53,6 +55,8 @@ class Settings(BaseSettings):
     mail_password: SecretStr | None = None
     mail_default_sender: str = ""
     mail_ca_file: str = ""
+    mail_bounce_address: str = ""
+    bounce_mailbox: SecretStr | None = None
 
     @property
     def is_demo(self) -> bool:

@@ -318,6 +318,8 @@ class Refund(Table):
     state = CharField(default=RefundState.ASKED)
     amount_minor = BigIntegerField()
     currency = CharField()
+    # Unit number → what of it is the price of that voucher, for one from our dashboard.
+    parts = JSONField(default=dict)
     actor = CharField()
     reason = TextField(default="")
     failure = TextField(null=True)

@@ -21,6 +21,7 @@ SESSION_LIFE = timedelta(minutes=60)
 SESSION_LEAST = timedelta(minutes=31)
 # When the reconciler asks Stripe about a session that nobody has reported; the last gap repeats until it expires.
 CHECK_GAPS = tuple(timedelta(minutes=minutes) for minutes in (2, 5, 15, 60))
+_GRACE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class SessionReport(Protocol):
     def payment_intent_id(self) -> str | None: ...
     @property
     def method(self) -> str | None: ...
+    @property
+    def has_failed(self) -> bool: ...
 
 
 class Source(StrEnum):
@@ -91,6 +94,16 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     FAILED = "failed"
     HELD = "held"
+
+
+_DECIDED = {
+    PaymentState.PAID: Outcome.ALREADY_SETTLED,
+    PaymentState.REVIEW: Outcome.HELD,
+    PaymentState.RETURNED: Outcome.ALREADY_SETTLED,
+}
+# A held payment may be released when these alone differ: the owner knows better than a comparison. What was paid twice,
+# in the other mode or to somebody else is nothing that a voucher can be made for.
+_FORGIVABLE = frozenset({"amount_minor", "currency", "reference", "payment_status"})
 
 
 def place(merchant: Merchant, wish: Wish, *, ref: str, is_test: bool) -> Order:
@@ -184,25 +197,56 @@ def claim_check(payment: Payment, *, gap: timedelta, at: datetime) -> bool:
         return bool(Payment.update(asked_at=at).where(Payment.id == payment.id, is_free).execute())
 
 
-def settle(payment: Payment, report: SessionReport, *, source: Source, has_failed: bool = False) -> Outcome:
+def settle(payment: Payment, report: SessionReport, *, source: Source) -> Outcome:
     """Bring one payment and its order to what Stripe reports, exactly once, and plan the work of a paid order.
 
-    `has_failed` carries the one fact that a session does not show: a delayed payment that was refused. Nothing but
-    `paid` with the right amount, currency, account and mode settles; anything else that claims to be paid is held.
+    Nothing but `paid` with the right amount, currency, account and mode settles; anything else that claims to be paid
+    is held.
     """
     with transaction():
         order = locked(Order.select().where(Order.id == payment.order_id)).get()
         payment = Payment.get_by_id(payment.id)
-        if payment.state in (PaymentState.PAID, PaymentState.REVIEW):
-            return Outcome.ALREADY_SETTLED if payment.state == PaymentState.PAID else Outcome.HELD
+        decided = _DECIDED.get(PaymentState(payment.state))
+        if decided is not None:
+            return decided
         _postpone_check(payment)
         if report.payment_status in ("paid", "no_payment_required"):
             return _settle_paid(order, payment, report, source=source)
         if report.status == "complete":
-            return _note_delayed(order, payment, source=source, has_failed=has_failed)
+            return _note_delayed(order, payment, source=source, has_failed=report.has_failed)
         if report.status == "expired":
             return _close(order, payment, PaymentState.EXPIRED, Outcome.EXPIRED)
         return Outcome.STILL_OPEN
+
+
+def can_release(payment: Payment) -> bool:
+    """True for a held payment that an owner may accept as it is."""
+    return payment.state == PaymentState.REVIEW and set(payment.differences or {"?": []}) <= _FORGIVABLE
+
+
+def release(payment: Payment, *, actor: str) -> None:
+    """Accept a held payment as the price of its order. Raises NothingToDecide when it cannot be, or not any more."""
+    with transaction():
+        order = locked(Order.select().where(Order.id == payment.order_id)).get()
+        payment = Payment.get_by_id(payment.id)
+        if not can_release(payment) or order.payment_state != PaymentState.REVIEW:
+            raise refusals.NothingToDecide("This payment is not held any more, or does not belong to this order.")
+        paid_at = clock.now()
+        Payment.update(state=PaymentState.PAID, paid_at=paid_at).where(Payment.id == payment.id).execute()
+        Order.update(payment_state=PaymentState.PAID, paid_at=paid_at).where(Order.id == order.id).execute()
+        timeline.record(order.merchant, "payment_released", order=order, actor=actor)
+        fulfilment.plan(Order.get_by_id(order.id))
+
+
+def note_missing(payment: Payment) -> None:
+    """Stripe knows no such session. After its time and a day of grace nobody can have paid it: it is closed."""
+    with transaction():
+        order = locked(Order.select().where(Order.id == payment.order_id)).get()
+        payment = Payment.get_by_id(payment.id)
+        if payment.state in UNSETTLED and clock.now() > payment.expires_at + _GRACE:
+            _close(order, payment, PaymentState.EXPIRED, Outcome.EXPIRED)
+        else:
+            _postpone_check(payment)
 
 
 def payments_to_check(at: datetime) -> list[Payment]:
@@ -282,7 +326,7 @@ def _place_unit(order: Order, merchant: Merchant, wish: UnitWish, *, unit_no: in
 def _settle_paid(order: Order, payment: Payment, report: SessionReport, *, source: Source) -> Outcome:
     differences = _differences(order, payment, report)
     if differences:
-        _set(payment, PaymentState.REVIEW, report)
+        _set(payment, PaymentState.REVIEW, report, differences=differences)
         if order.payment_state != PaymentState.PAID:
             Order.update(payment_state=PaymentState.REVIEW).where(Order.id == order.id).execute()
         timeline.record(
@@ -350,10 +394,20 @@ def _awaited(order: Order) -> PaymentState | None:
     return next((state for state in (PaymentState.PROCESSING, PaymentState.OPEN) if state in states), None)
 
 
-def _set(payment: Payment, state: PaymentState, report: SessionReport, *, paid_at: datetime | None = None) -> None:
+def _set(
+    payment: Payment,
+    state: PaymentState,
+    report: SessionReport,
+    *,
+    paid_at: datetime | None = None,
+    differences: dict[str, list[object]] | None = None,
+) -> None:
     Payment.update(
         state=state,
         paid_at=paid_at,
+        differences=differences,
+        received_minor=report.amount_total_minor,
+        received_currency=report.currency,
         method=report.method,
         payment_intent_id=report.payment_intent_id,
         next_check_at=None,

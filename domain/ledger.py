@@ -201,6 +201,52 @@ def adjust(
     )
 
 
+def void(voucher_id: int, *, amount_minor: int, reason: str, operation_key: str, actor: str) -> Booked | None:
+    """Take value off because its price goes back to the buyer: `amount_minor`, or what is left and not held.
+
+    None when nothing is there to take. Allowed in every status.
+    """
+    voucher = holds.lock(voucher_id)
+    taken_minor = min(amount_minor, voucher.available_minor)
+    if taken_minor == 0:
+        return None
+    return _book(
+        voucher,
+        EntryKind.VOID,
+        told="value_taken_off",
+        amount_minor=-taken_minor,
+        operation_key=operation_key,
+        actor=actor,
+        reason=reason,
+        till=NO_TILL,
+    )
+
+
+def undo_void(entry: Entry, *, reason: str, actor: str) -> Booked:
+    """Put back what `void` took, once: its price did not go back after all. Allowed in every status."""
+    if entry.kind != EntryKind.VOID:
+        raise ValueError(f"only a void can be undone, not {entry.kind}")
+    voucher = holds.lock(entry.voucher_id)
+    return _book(
+        voucher,
+        EntryKind.ADJUST,
+        told="value_put_back",
+        amount_minor=-entry.amount_minor,
+        operation_key=f"{entry.operation_key}:back",
+        actor=actor,
+        reason=reason,
+        till=NO_TILL,
+    )
+
+
+def is_spent(voucher: Voucher) -> bool:
+    """True when a redemption of it stands that was not given back whole."""
+    spent = Entry.select(peewee.fn.COALESCE(peewee.fn.SUM(Entry.amount_minor), 0)).where(
+        Entry.voucher == voucher, Entry.kind.in_((EntryKind.REDEEM, EntryKind.REFUND, EntryKind.REVERSE))
+    )
+    return int(spent.scalar()) != 0
+
+
 def refundable_minor(redemption: Entry) -> int:
     """What refunds and reversals have left of a redemption, in minor units."""
     given_back = Entry.select(peewee.fn.COALESCE(peewee.fn.SUM(Entry.amount_minor), 0)).where(

@@ -140,3 +140,21 @@ class AlreadyUsed(Refusal):
     """The order is paid or closed, so it can't change any more."""
 
     code, status, title = "order_closed", 409, "This order can no longer change"
+
+
+class RefundTooLarge(Refusal):
+    """More than the payment has left, or than is unused; `extra` has `refundable_minor` and perhaps `unit_no`."""
+
+    code, title = "refund_too_large", "That much cannot go back to the buyer"
+
+
+class PaymentContested(Refusal):
+    """The bank holds the money of a disputed payment, so none of it can be sent back by us."""
+
+    code, status, title = "payment_contested", 409, "This payment is disputed"
+
+
+class NothingToDecide(Refusal):
+    """Somebody has decided it before, or it is over by itself."""
+
+    code, status, title = "nothing_to_decide", 409, "There is nothing to decide here"

@@ -9,6 +9,9 @@ from domain.states import ShownStatus, VoucherStatus
 from domain.statuses import Verb
 from models import Voucher
 
+# Who froze a voucher, in the timeline.
+STRIPE = "stripe"
+
 
 @dataclass(frozen=True)
 class Change:
@@ -53,13 +56,29 @@ def set_status(voucher_id: int, status: VoucherStatus, *, actor: str, reason: st
     return change(voucher_id, Change(frozenset({"status"}), status=status), actor=actor, reason=reason)
 
 
-def _move(voucher: Voucher, status: VoucherStatus, *, actor: str, reason: str) -> None:
+def freeze(voucher_id: int, *, reason: str) -> bool:
+    """Suspend an active voucher because of its payment; True when it was active. `thaw` undoes no other suspension."""
+    voucher = entries.lock(voucher_id)
+    if voucher.status != VoucherStatus.ACTIVE:
+        return False
+    _move(voucher, VoucherStatus.SUSPENDED, actor=STRIPE, reason=reason, is_frozen=True)
+    return True
+
+
+def thaw(voucher_id: int, *, actor: str, reason: str) -> None:
+    """Let a frozen voucher be spent again; one that a person suspended, or moved since, stays as it is."""
+    voucher = entries.lock(voucher_id)
+    if voucher.is_frozen:
+        _move(voucher, VoucherStatus.ACTIVE, actor=actor, reason=reason)
+
+
+def _move(voucher: Voucher, status: VoucherStatus, *, actor: str, reason: str, is_frozen: bool = False) -> None:
     if not statuses.require_move(voucher, status):
         return
     if status == VoucherStatus.CANCELLED:
         holds.release_all(voucher)
-    Voucher.update(status=status).where(Voucher.id == voucher.id).execute()
-    before, voucher.status = ShownStatus(voucher.status), status
+    Voucher.update(status=status, is_frozen=is_frozen).where(Voucher.id == voucher.id).execute()
+    before, voucher.status, voucher.is_frozen = ShownStatus(voucher.status), status, is_frozen
     timeline.tell(voucher, "voucher_status_changed", actor=actor, before=str(before), after=str(status), reason=reason)
 
 

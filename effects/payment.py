@@ -1,5 +1,6 @@
 """Money coming in: open a Checkout session, ask Stripe about it, settle. Every caller goes through here."""
 
+from collections import Counter
 from datetime import timedelta
 
 import structlog
@@ -22,11 +23,13 @@ def start(order: Order) -> str:
     Raises AlreadyUsed when there is nothing to pay, StripeUnavailable or StripeRefused when no session could be opened.
     """
     outside = here()
+    if outside.settings.stripe_connect and not order.merchant.stripe_account:
+        raise StripeRefused("This shop has not connected its Stripe account.", code="not_connected")
     payment = checkout.open_payment(order, is_live=outside.settings.is_live)
     if payment.url:
         return payment.url
     try:
-        session = outside.stripe.open_session(_request(order, payment))
+        session = outside.stripe.at(payment.account).open_session(_request(order, payment))
     except (StripeUnavailable, StripeRefused) as error:
         checkout.note_unreachable(payment, detail=str(error))
         raise
@@ -34,13 +37,13 @@ def start(order: Order) -> str:
     return session.url or links.order_url(order)
 
 
-def confirm(payment: Payment, *, source: checkout.Source, has_failed: bool = False) -> checkout.Outcome:
+def confirm(payment: Payment, *, source: checkout.Source) -> checkout.Outcome:
     """Ask Stripe about one payment now, settle what it says and ring for the worker.
 
     Raises StripeUnavailable, and StripeRefused when the answer allows no conclusion.
     """
-    session = here().stripe.fetch_session(payment.session_id)
-    outcome = checkout.settle(payment, session, source=source, has_failed=has_failed)
+    session = here().stripe.at(payment.account).fetch_session(payment.session_id)
+    outcome = checkout.settle(payment, session, source=source)
     log.info("payment_confirmed", order=payment.order.number, outcome=str(outcome), source=str(source))
     if outcome == checkout.Outcome.SETTLED:
         here().ring(payment.order_id)
@@ -61,17 +64,27 @@ def refresh(order: Order) -> None:
 
 
 def reconcile(payments: list[Payment]) -> dict[str, int]:
-    """Ask Stripe about each of `payments`; returns how many came to which outcome (`unreachable` among them)."""
-    counts: dict[str, int] = {}
+    """Ask Stripe about each of `payments`; returns how many came to which outcome.
+
+    The first question without an answer ends the round (`unreachable`): the others would wait for nothing as well.
+    """
+    counts: Counter[str] = Counter()
     for payment in payments:
         try:
-            outcome = str(confirm(payment, source=checkout.Source.RECONCILER))
-        except (StripeUnavailable, StripeRefused) as error:
+            counts[str(confirm(payment, source=checkout.Source.RECONCILER))] += 1
+        except StripeUnavailable as error:
             log.warning("reconcile_failed", order=payment.order.number, reason=str(error))
             checkout.postpone_check(payment)
-            outcome = "unreachable"
-        counts[outcome] = counts.get(outcome, 0) + 1
-    return counts
+            counts["unreachable"] += 1
+            break
+        except StripeRefused as error:
+            log.warning("reconcile_refused", order=payment.order.number, reason=str(error))
+            if error.code == "resource_missing":
+                checkout.note_missing(payment)
+            else:
+                checkout.postpone_check(payment)
+            counts["refused"] += 1
+    return dict(counts)
 
 
 def _request(order: Order, payment: Payment) -> CheckoutRequest:
@@ -84,6 +97,7 @@ def _request(order: Order, payment: Payment) -> CheckoutRequest:
     return CheckoutRequest(
         reference=order.ref,
         merchant_name=order.merchant.name,
+        merchant_slug=order.merchant.slug,
         lines=lines,
         currency=order.currency,
         buyer_email=order.buyer_email,

@@ -29,6 +29,7 @@ class Report:
     account: str = ""
     payment_intent_id: str | None = "pi_1"
     method: str | None = "card"
+    has_failed: bool = False
 
 
 def opened(order: Order) -> Payment:

@@ -261,8 +261,8 @@ def test_a_delayed_payment_that_was_refused_makes_nothing_and_can_be_tried_again
     order = casting.place(merchant)
     payment = opened(order)
     settle(payment, payment_status="unpaid")
-    report = about(payment, payment_status="unpaid")
-    outcome = checkout.settle(payment, report, source=Source.WEBHOOK, has_failed=True)
+    report = about(payment, payment_status="unpaid", has_failed=True)
+    outcome = checkout.settle(payment, report, source=Source.WEBHOOK)
     assert (outcome, fresh(order).payment_state, order.steps.count()) == (Outcome.FAILED, "failed", 0)
     assert settle(opened(order)) == Outcome.SETTLED
 
@@ -271,7 +271,7 @@ def test_a_delayed_payment_that_was_refused_makes_nothing_and_can_be_tried_again
 def test_old_news_after_a_refusal_does_not_bring_the_payment_back(merchant: Merchant) -> None:
     order = casting.place(merchant)
     payment = opened(order)
-    checkout.settle(payment, about(payment, payment_status="unpaid"), source=Source.WEBHOOK, has_failed=True)
+    settle(payment, payment_status="unpaid", has_failed=True)
     assert settle(payment, payment_status="unpaid") == Outcome.FAILED
     assert (fresh(payment).state, fresh(order).payment_state) == ("failed", "failed")
     assert checkout.open_payment(order, is_live=False).attempt == 2
