@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import random
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import flask
@@ -22,16 +24,32 @@ from gateways.stripe_twin import Twin
 from tests import cast as casting
 from tests.browser import Browser
 from tests.engines import PostgresServer, SqliteFiles, postgres_url
+from tests.faults import sockets, theatre
 from tests.smtp import ScriptedServer
 
 IS_SKIP_A_FAILURE = os.environ.get("REQUIRE_ALL") == "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=None, help="replay a run: the seed of everything left to chance")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seed is None:  # chosen once, so that every process of a parallel run has the same
+        config.option.seed = random.randrange(10**6)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: --seed {config.option.seed}"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Where everything has to be there, a skipped test is a failed one."""
+    """Where everything has to be there, a skipped test is a failed one; a failed one says how it can be repeated."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed and "chance" in getattr(item, "fixturenames", ()):
+        report.sections.append(("chance", f"replay with --seed {item.config.option.seed}"))
     if IS_SKIP_A_FAILURE and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but REQUIRE_ALL is set: {report.longrepr}"
@@ -56,10 +74,38 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database_url(engine: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    source = request.getfixturevalue("sqlite_files" if engine == "sqlite" else "postgres_server")
-    with source.fresh() as url:
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Everything that a test leaves to chance: its own row of numbers, the same again with the same `--seed`."""
+    return random.Random(f"{request.config.option.seed}:{request.node.nodeid}")
+
+
+@pytest.fixture
+def databases(engine: str, request: pytest.FixtureRequest) -> SqliteFiles | PostgresServer:
+    """Where fresh databases come from, for a test that needs more than one."""
+    found: SqliteFiles | PostgresServer = request.getfixturevalue(
+        "sqlite_files" if engine == "sqlite" else "postgres_server"
+    )
+    return found
+
+
+@pytest.fixture
+def database_url(databases: SqliteFiles | PostgresServer) -> Iterator[str]:
+    with databases.fresh() as url:
         yield url
+
+
+@pytest.fixture
+def theatres(
+    databases: SqliteFiles | PostgresServer, tmp_path: Path
+) -> Callable[..., AbstractContextManager[theatre.Theatre]]:
+    """Opens a theatre (`tests/faults`) over a database of its own, one after the other."""
+
+    @contextmanager
+    def open_one(**options: tuple[str, ...]) -> Iterator[theatre.Theatre]:
+        with databases.fresh() as url, theatre.opened(url, tmp_path, **options) as opened:
+            yield opened
+
+    return open_one
 
 
 @pytest.fixture
@@ -171,3 +217,12 @@ def silent_bell(app: flask.Flask) -> None:
 def _clock_at_rest() -> Iterator[None]:
     yield
     clock.reset()
+
+
+@pytest.fixture(autouse=True)
+def _no_line_opened_in_a_transaction() -> Iterator[None]:
+    """F28: whatever a test does, no connection to Redis, Stripe or a mail server is opened inside a transaction."""
+    sockets.forbid_in_transactions()
+    sockets.seen()
+    yield
+    assert not (found := sockets.seen()), "\n".join(found)
