@@ -162,10 +162,12 @@ class StripeCheckout:
     def list_sessions(self, since: datetime) -> tuple[Session, ...]:
         """Every completed session that was opened since a moment, newest first, whoever opened it.
 
-        Raises StripeUnavailable, StripeRefused.
+        Another program's session may lack what ours have (a set-up has no amount): it is left out. Raises
+        StripeUnavailable, StripeRefused.
         """
         found = self._list({"status": SessionStatus.COMPLETE.value}, since=since)
-        return tuple(_as_session(one, account=self.account) for one in found)
+        sessions = (_as_session_of_ours(one, account=self.account) for one in found)
+        return tuple(session for session in sessions if session is not None)
 
     def list_undelivered(self, since: datetime) -> tuple[Event, ...]:
         """Every event of a type in SUBSCRIBED that Stripe made since a moment and could not deliver, newest first.
@@ -242,6 +244,15 @@ def _line_params(line: Line, currency: str) -> dict[str, Any]:
     amount = stripe_api.to_stripe_units(line.amount_minor, currency.upper())
     price = {"currency": currency, "unit_amount": amount, "product_data": {"name": line.name}}
     return {"quantity": line.quantity, "price_data": price}
+
+
+def _as_session_of_ours(body: object, *, account: str) -> Session | None:
+    try:
+        return _as_session(body, account=account)
+    except StripeUnclear:
+        if stripe_api.read_note(body, "merchant"):
+            raise
+        return None
 
 
 def _as_session(body: object, *, account: str) -> Session:

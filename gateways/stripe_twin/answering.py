@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from flask import Blueprint, Response, g, request
 
 from gateways.stripe_twin import connect, engine, listing, shapes, wire
+from gateways.stripe_twin.book import Book
 from gateways.stripe_twin.faults import Fault
-from gateways.stripe_twin.store import Book
 from gateways.stripe_twin.wire import Json, WireError
 
 # Takes the transaction, the checked parameters and the account that the call speaks for ("": the platform itself).

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from gateways.stripe_twin import answering, connect, disputes, engine, listing, refunds, till, wire
 from gateways.stripe_twin.answering import Verb
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError
 
 api = Blueprint("api", __name__, url_prefix="/v1")

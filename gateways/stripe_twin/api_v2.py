@@ -3,8 +3,8 @@
 from flask import Blueprint, Response, request
 from stripe.params.v2 import core
 
-from gateways.stripe_twin import account_objects, answering, connect, engine, objects
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin import account_objects, answering, connect, engine, event_objects
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError
 
 api_v2 = Blueprint("api_v2", __name__, url_prefix="/v2")
@@ -69,13 +69,13 @@ def show_event(event_id: str) -> Response:
     """A thin event by its id; those of the first version are told in thin form."""
 
     def verb(book: Book, _params: Json, speaker: str) -> Json:
-        snapshot_id = event_id.replace(objects.THIN_PREFIX, "evt_1", 1)
+        snapshot_id = event_id.replace(event_objects.THIN_PREFIX, "evt_1", 1)
         thin, snapshot = book.find(event_id), book.find(snapshot_id, account=speaker)
         if thin is not None and thin.body["object"] == "v2.core.event" and speaker in ("", thin.account):
             return thin.body
         if snapshot is None or snapshot.body["object"] != "event":
             raise WireError(f"The event '{event_id[:100]}' was not found.", status=404, code="not_found")
-        return objects.as_thin(snapshot.body)
+        return event_objects.as_thin(snapshot.body)
 
     return answering.json(core.EventRetrieveParams, verb)
 

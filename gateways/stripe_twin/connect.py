@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from domain import clock
 from gateways.stripe_twin import account_objects, events
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError, missing, new_id
 
 _REQUIREMENTS = "v2.core.account[requirements].updated"

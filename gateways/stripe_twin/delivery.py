@@ -13,8 +13,9 @@ import requests
 from stripe import WebhookSignature
 
 from domain import clock
-from gateways.stripe_twin import objects, wire
-from gateways.stripe_twin.store import Attempt, Store
+from gateways.stripe_twin import event_objects, wire
+from gateways.stripe_twin.book import Attempt
+from gateways.stripe_twin.store import Store
 from gateways.stripe_twin.wire import Json
 
 RETRY_SECONDS = (1.0, 5.0, 30.0)  # waits after the first, second and third failure; then the event is given up
@@ -104,7 +105,7 @@ class Delivery:
         if claim is None or event is None:
             return False
         _, copies, attempts = claim
-        statuses = [self.send(objects.as_sent(event.body)) for _ in range(copies)]
+        statuses = [self.send(event_objects.as_sent(event.body)) for _ in range(copies)]
         self._conclude(event.id, is_accepted=any(_is_success(status) for status in statuses), attempts=attempts)
         return True
 

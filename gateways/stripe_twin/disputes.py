@@ -1,7 +1,7 @@
 """A card's holder objects to a payment: early fraud warnings, inquiries and disputes, until they are decided."""
 
 from gateways.stripe_twin import claims, events
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError, no_such
 
 # Whether the case is still open, by the dispute's status.
@@ -16,7 +16,7 @@ def open_case(book: Book, charge: Kept, *, reason: str, is_inquiry: bool = False
     """
     if charge.body["status"] != "succeeded" or charge.body["disputed"]:
         raise WireError(f"Charge {charge.id} cannot be disputed: it was not paid or has a dispute already.")
-    body = claims.dispute(charge.body, reason=reason, is_inquiry=is_inquiry, created=events.now())
+    body = claims.dispute(charge.body, reason=reason, is_inquiry=is_inquiry, created=events.moment())
     case = book.add("dispute", body, account=charge.account)
     charge.aside["dispute"] = case.id
     previous = charge.change(disputed=True)
@@ -74,7 +74,7 @@ def warn(book: Book, charge: Kept, *, is_told: bool = True) -> Kept:
     """The card's bank suspects fraud. Raises WireError when the charge was not paid."""
     if charge.body["status"] != "succeeded":
         raise WireError(f"Charge {charge.id} was not paid, so nobody can suspect it.")
-    body = claims.fraud_warning(charge.body, created=events.now())
+    body = claims.fraud_warning(charge.body, created=events.moment())
     body["actionable"] = not (charge.body["refunded"] or charge.body["disputed"])
     warning = book.add("radar.early_fraud_warning", body, account=charge.account)
     charge.aside.setdefault("warnings", []).append(warning.id)
@@ -114,7 +114,7 @@ def charge_of(book: Book, case: Kept) -> Kept:
 
 
 def _move_money(book: Book, charge: Kept, case: Kept, *, is_back: bool, is_told: bool) -> None:
-    moved = claims.dispute_movement(case.body, is_back=is_back, created=events.now())
+    moved = claims.dispute_movement(case.body, is_back=is_back, created=events.moment())
     previous = case.change(balance_transactions=[*case.body["balance_transactions"], moved])
     book.save(case)
     charge.aside["is_charged_back"] = not is_back

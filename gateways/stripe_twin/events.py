@@ -1,9 +1,9 @@
 """Leaves the events that Stripe would send. Those that the webhook address is not subscribed to can be listed."""
 
 from domain import clock
-from gateways.stripe_twin import objects, shapes
+from gateways.stripe_twin import event_objects, shapes
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.faults import Fault
-from gateways.stripe_twin.store import Book, Kept
 from gateways.stripe_twin.wire import Json
 
 SUBSCRIBED = (
@@ -23,15 +23,15 @@ def emit(book: Book, kind: str, subject: Kept, *, previous: Json | None = None, 
 
     `is_told` False: the event is lost. Raises ShapeError when the event is none that Stripe could send.
     """
-    body = objects.event(
-        kind, subject.body, account=subject.account, previous=previous, pending=int(is_sent(kind)), created=now()
+    body = event_objects.event(
+        kind, subject.body, account=subject.account, previous=previous, pending=int(is_sent(kind)), created=moment()
     )
     _keep(book, body, kind="event", account=subject.account, is_told=is_told)
 
 
 def emit_thin(book: Book, kind: str, account: Kept, *, data: Json | None = None) -> None:
     """A thin event about a connected account: what happened and to whom, without the object."""
-    body = objects.thin_event(kind, account.body, data=data)
+    body = event_objects.thin_event(kind, account.body, data=data)
     _keep(book, body, kind="thin_event", account=account.id, is_told=True)
 
 
@@ -40,7 +40,7 @@ def is_sent(kind: str) -> bool:
     return kind.startswith(SUBSCRIBED)
 
 
-def now() -> int:
+def moment() -> int:
     """This second as Stripe counts it (since 1970, UTC)."""
     return int(clock.now().timestamp())
 

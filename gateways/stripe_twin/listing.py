@@ -7,7 +7,7 @@ from typing import TypeAlias
 from flask import request
 
 from gateways.stripe_twin import objects, wire
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError
 
 Test: TypeAlias = Callable[[Kept], bool]

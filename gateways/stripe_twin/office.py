@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from domain import clock, money
 from gateways.stripe_twin import connect, disputes, refunds, till
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError
 
 _PART_MAJOR = 10  # the small refund, in whole coins

@@ -6,8 +6,8 @@ Works without JavaScript; every button is a form. Posts are answered with 303, s
 from flask import Blueprint, request, url_for
 
 from gateways.stripe_twin import engine, pages, till
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.pages import Answer
-from gateways.stripe_twin.store import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError
 
 pay_page = Blueprint("pay_page", __name__)

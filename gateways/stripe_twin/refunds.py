@@ -6,8 +6,8 @@ What a refund takes is off the charge from its creation, and put back when it fa
 from typing import NoReturn
 
 from gateways.stripe_twin import claims, disputes, events
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.faults import Fault
-from gateways.stripe_twin.store import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError, missing, no_such
 
 FAILURE_REASON = "expired_or_canceled_card"
@@ -93,7 +93,7 @@ def _give_back(book: Book, charge: Kept, params: Json, *, amount: int, status: s
         reason=params.get("reason"),
         metadata=metadata,
         status=status,
-        created=events.now(),
+        created=events.moment(),
     )
     if status == "failed":
         body["failure_reason"] = FAILURE_REASON

@@ -12,10 +12,10 @@ from typing import Any, Self
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from domain import clock
-from gateways.stripe_twin import answering, engine, objects, wire
+from gateways.stripe_twin import answering, engine, event_objects, wire
+from gateways.stripe_twin.book import Attempt
 from gateways.stripe_twin.faults import Fault
 from gateways.stripe_twin.site import create_twin
-from gateways.stripe_twin.store import Attempt
 from gateways.stripe_twin.verbs import Verbs
 from gateways.stripe_twin.wire import Json
 
@@ -121,7 +121,7 @@ class Twin(Verbs):
 
     def signed_thin(self, event_id: str, *, secret: str = "") -> tuple[bytes, dict[str, str]]:
         """The same happening as a thin event: a reference instead of the object."""
-        return self.sign(objects.as_thin(self._event(event_id)), secret=secret)
+        return self.sign(event_objects.as_thin(self._event(event_id)), secret=secret)
 
     def sign(self, body: Any, *, secret: str = "", at: float | None = None) -> tuple[bytes, dict[str, str]]:
         """Any JSON value or raw text as a rightly signed webhook request: for bodies that no Stripe would send."""
@@ -149,7 +149,7 @@ class Twin(Verbs):
             kept = book.find(event_id)
         if kept is None or kept.body["object"] not in ("event", "v2.core.event"):
             raise KeyError(event_id)
-        return objects.as_sent(kept.body)
+        return event_objects.as_sent(kept.body)
 
     def _listen(self, server: BaseWSGIServer) -> None:
         self._server = server

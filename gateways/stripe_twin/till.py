@@ -5,7 +5,7 @@ and the tests all call these.
 """
 
 from gateways.stripe_twin import events, objects
-from gateways.stripe_twin.store import Book, Kept
+from gateways.stripe_twin.book import Book, Kept
 from gateways.stripe_twin.wire import Json, WireError, missing, no_such
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, 24 * 3600
@@ -16,7 +16,7 @@ _SMALLEST_TOTAL = 50
 
 def open_session(book: Book, params: Json, *, account: str, public_url: str) -> Kept:
     """A new open session. Raises WireError for what Stripe would refuse."""
-    created = events.now()
+    created = events.moment()
     _check_session(params, created=created)
     lines = [objects.line_item(line, created=created) for line in params["line_items"]]
     _check_lines(lines)
@@ -45,7 +45,7 @@ def all_sessions(book: Book, *, account: str | None = None) -> list[Kept]:
 
 def up_to_date(book: Book, kept: Kept) -> Kept:
     """The same session; one that is open although its time is over expires now."""
-    is_over = kept.body["status"] == "open" and kept.body["expires_at"] <= events.now()
+    is_over = kept.body["status"] == "open" and kept.body["expires_at"] <= events.moment()
     return _expire(book, kept) if is_over else kept
 
 
@@ -215,7 +215,7 @@ def _complete(kept: Kept) -> None:
 def _charge(book: Book, kept: Kept, *, method: str, status: str) -> None:
     intent = _intent(book, kept)
     email = kept.body["customer_email"]
-    body = objects.charge(intent.body, method=method, email=email, status=status, created=events.now())
+    body = objects.charge(intent.body, method=method, email=email, status=status, created=events.moment())
     charge = book.add("charge", body, account=kept.account)
     intent.body.update(latest_charge=charge.id, payment_method=body["payment_method"], last_payment_error=None)
     if status == "pending":
@@ -244,7 +244,7 @@ def _intent(book: Book, kept: Kept) -> Kept:
     known = book.find(kept.body["payment_intent"] or "")
     if known is not None:
         return known
-    body = objects.payment_intent(kept.body, metadata=kept.aside["intent_metadata"], created=events.now())
+    body = objects.payment_intent(kept.body, metadata=kept.aside["intent_metadata"], created=events.moment())
     body["application_fee_amount"] = kept.aside.get("application_fee_amount")
     kept.body["payment_intent"] = body["id"]
     return book.add("payment_intent", body, account=kept.account)

@@ -12,7 +12,7 @@ import stripe
 
 from domain import clock
 from gateways.stripe_twin import Twin, create_twin, engine, shapes, till
-from gateways.stripe_twin.store import Kept
+from gateways.stripe_twin.book import Kept
 from gateways.stripe_twin.wire import WireError
 
 SHOP = "https://shop.example"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import stripe
 
-from gateways.stripe_twin import Fault, Twin, delivery, store
+from gateways.stripe_twin import Fault, Twin, book, delivery
 from gateways.stripe_twin.faults import Draw
 from gateways.stripe_twin.wire import API_VERSION
 from tests.gateways.test_stripe_twin import connect, open_session
@@ -171,7 +171,7 @@ def test_a_late_event_waits_and_is_then_sent(inbox: Inbox) -> None:
 
 @pytest.mark.req("F6")
 def test_reordered_events_arrive_in_the_order_that_the_seed_says(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "HOLD_SECONDS", 60)
+    monkeypatch.setattr(book, "HOLD_SECONDS", 60)
     with Twin(webhook_url=inbox.url) as twin:
         client = connect(twin)
         twin.switch(Fault.REORDER_EVENTS, 5, seed=4)
@@ -183,7 +183,7 @@ def test_reordered_events_arrive_in_the_order_that_the_seed_says(inbox: Inbox, m
 
 
 def test_a_block_that_never_fills_leaves_all_the_same(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "HOLD_SECONDS", 0.2)
+    monkeypatch.setattr(book, "HOLD_SECONDS", 0.2)
     with Twin(webhook_url=inbox.url) as twin:
         twin.switch(Fault.REORDER_EVENTS, 50, seed=4)
         for _ in range(3):
