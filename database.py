@@ -12,15 +12,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import peewee
 from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+
+from domain import clock
 
 db = peewee.DatabaseProxy()
 
@@ -30,6 +32,9 @@ MAX_CONNECTIONS = 32
 TURN_SECONDS = 5.0
 # A connection that came back a moment ago is taken to be alive; after a restart of the database a few requests pay.
 REST_SECONDS = 1.0
+# The clock of this host may be set while the process runs.
+_MEASURED_FOR_SECONDS = 60.0
+_QUICK_ENOUGH = timedelta(seconds=1)
 _NO_TURN = "database is locked: another writer did not finish in time"
 SQLITE_PRAGMAS = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": "full"}
 POSTGRES_TIMEOUTS = {"lock_timeout": "5s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "20s"}
@@ -101,7 +106,28 @@ class RestedPostgresql(PooledPostgresqlDatabase):
 
     def __init__(self, dsn: str, **options: Any) -> None:
         self._resting_since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+        self._measured_at = 0.0
         super().__init__(dsn, **options)
+
+    def follow_clock(self, conn: Any) -> None:
+        """Go by the server's clock. Half of the round trip is what the measurement may be wrong by."""
+        self._measured_at = time.monotonic()
+        before = clock.wall()
+        with conn.cursor() as cursor:
+            (moment,) = cursor.execute("SELECT clock_timestamp()").fetchone()
+        after = clock.wall()
+        # A slow answer says too little about the clock.
+        if after - before < _QUICK_ENOUGH:
+            clock.follow(moment - (before + (after - before) / 2))
+
+    def _connect(self) -> Any:
+        conn = super()._connect()
+        is_new = conn not in self._resting_since
+        if is_new or time.monotonic() - self._measured_at > _MEASURED_FOR_SECONDS:
+            # A connection that can't answer this says so at its first query, where errors are expected.
+            with suppress(Exception):
+                self.follow_clock(conn)
+        return conn
 
     def _can_reuse(self, conn: Any) -> bool:
         self._resting_since[conn] = time.monotonic()
@@ -120,6 +146,7 @@ def connect(url: str) -> peewee.Database:
     """
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
+        clock.follow(timedelta())
         opened: peewee.Database = _open_sqlite(url)
     elif scheme in ("postgresql", "postgres"):
         opened = _open_postgresql(url)
@@ -138,6 +165,15 @@ def connected() -> Iterator[None]:
     finally:
         if is_ours:
             db.close()
+
+
+def follow_clock() -> None:
+    """Measure the database's clock again: one host's may have been set since the connection was opened.
+
+    SQLite lives on one host, and that host's clock is the one that counts.
+    """
+    if isinstance(db.obj, RestedPostgresql):
+        db.obj.follow_clock(db.connection())
 
 
 def is_postgresql() -> bool:

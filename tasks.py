@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -19,10 +20,12 @@ from huey.serializer import Serializer
 
 from config import Settings
 from database import connected
-from effects import batch, work
+from domain import clock
+from effects import batch, watch, work
 
 log = structlog.get_logger()
 SWEEP_SECONDS = 5.0
+WATCH_SECONDS = 5.0
 
 
 class JsonSerializer(Serializer):
@@ -59,17 +62,29 @@ def kick(row_id: int, *, task: str = "fulfil") -> None:
 def sweep_until(app: flask.Flask, stop: threading.Event, *, seconds: float = SWEEP_SECONDS) -> None:
     """The sweeper's thread: one round every few seconds with some jitter, until `stop` is set."""
     name = worker_name()
-    while not stop.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 – jitter, not a secret
-        try:
-            with app.app_context(), connected():
-                work.sweep(name)
-        except Exception:
-            log.error("sweep_failed", exc_info=True)
+    _repeat(app, stop, lambda: work.sweep(name, asks_stripe=False), what="sweep", seconds=seconds)
+
+
+def watch_until(app: flask.Flask, stop: threading.Event, *, seconds: float = WATCH_SECONDS) -> None:
+    """The watch's thread: it asks Stripe and looks after everything, so that waiting for it delays no voucher."""
+    _repeat(app, stop, lambda: watch.run(clock.now()), what="watch", seconds=seconds)
 
 
 def worker_name() -> str:
     """Who works: host, process and thread, for leases and the heartbeat."""
     return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident() % 100000}"
+
+
+def _repeat(app: flask.Flask, stop: threading.Event, turn: Callable[[], object], *, what: str, seconds: float) -> None:
+    """A turn at once and then one every few seconds; whatever a turn raises, the next one comes."""
+    while True:
+        try:
+            with app.app_context(), connected():
+                turn()
+        except Exception:
+            log.error(f"{what}_failed", exc_info=True)
+        if stop.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 – jitter, not a secret
+            return
 
 
 def _fulfil(app: flask.Flask, order_id: int) -> None:

@@ -39,7 +39,9 @@ def begin(merchant: Merchant, report: AccountReport, *, actor: str) -> Connectio
         if known is None:
             known = Connection.create(merchant=merchant, account=report.account)
         elif known.account != report.account:
-            Connection.update(account=report.account).where(Connection.id == known.id).execute()
+            Connection.update(account=report.account, state=ConnectionState.PENDING).where(
+                Connection.id == known.id
+            ).execute()
         timeline.record(merchant, "stripe_connecting", actor=actor, account=report.account)
         return _settle(Connection.get_by_id(known.id), report)
 
@@ -59,7 +61,10 @@ def end(connection: Connection) -> None:
 
 
 def _settle(connection: Connection, report: AccountReport) -> Connection:
-    _move(connection, connection.merchant, ConnectionState(report.state), list(report.requirements)[:_QUESTIONS])
+    state = ConnectionState(report.state)
+    if state == ConnectionState.RESTRICTED and connection.state == ConnectionState.PENDING:
+        state = ConnectionState.PENDING  # Stripe calls an account restricted from its birth; that is no news to anybody
+    _move(connection, connection.merchant, state, list(report.requirements)[:_QUESTIONS])
     found: Connection = Connection.get_by_id(connection.id)
     return found
 

@@ -9,7 +9,7 @@ from domain import checkout, clock
 from domain.states import UNSETTLED
 from effects import links
 from effects.outside import here
-from gateways.stripe_checkout import CheckoutRequest, Line, StripeRefused, StripeUnavailable
+from gateways.stripe_checkout import CheckoutRequest, Line, Session, StripeRefused, StripeUnavailable
 from models import Order, Payment
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ def start(order: Order) -> str:
     if payment.url:
         return payment.url
     try:
-        session = outside.stripe.at(payment.account).open_session(_request(order, payment))
+        session = _opened(order, payment)
     except (StripeUnavailable, StripeRefused) as error:
         checkout.note_unreachable(payment, detail=str(error))
         raise
@@ -85,6 +85,21 @@ def reconcile(payments: list[Payment]) -> dict[str, int]:
                 checkout.postpone_check(payment)
             counts["refused"] += 1
     return dict(counts)
+
+
+def _opened(order: Order, payment: Payment) -> Session:
+    """The session of a payment, opened once: also when a restored backup has forgotten that it was."""
+    stripe = here().stripe.at(payment.account)
+    try:
+        return stripe.open_session(_request(order, payment))
+    except StripeRefused as error:
+        if error.code != "idempotency_error":
+            raise
+        # The same key with another deadline: it was opened before, and our books lost it.
+        found = stripe.find_sessions(order.ref, buyer_email=order.buyer_email, since=order.created_at)
+        if not found:
+            raise
+        return found[0]
 
 
 def _request(order: Order, payment: Payment) -> CheckoutRequest:

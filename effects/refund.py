@@ -85,8 +85,8 @@ def _settled(refund: Refund, report: RefundReport | None) -> Refund:
 
 def _refused(refund: Refund, error: StripeRefused) -> None:
     # Only what Stripe says about this refund is final; a wrong key or an unclear answer says nothing about it.
-    is_about_us = error.code in ("key_refused", "not_permitted", "answer_unclear", "idempotency_error")
-    if refund.state == RefundState.ASKED and refund.refund_id is None and not is_about_us:
+    is_final = error.code not in ("key_refused", "not_permitted", "answer_unclear", "idempotency_error")
+    if refund.state == RefundState.ASKED and refund.refund_id is None and is_final:
         refunds.deny(refund, failure=f"{error.code}: {error.message}")
         here().ring(refund.order_id)
     else:

@@ -81,6 +81,10 @@ class Vault:
         """The 160-bit token of a voucher's page: derived, so that it can be printed again and is stored nowhere."""
         return _base32(self._mac(key_id or self._writing, "voucher-link", public_id.encode())[:_LINK_BYTES])
 
+    def voucher_links(self, public_id: str) -> tuple[str, ...]:
+        """The tokens of a voucher's page under every key that is still known, the writing key's first."""
+        return tuple(self.voucher_link(public_id, key_id=key_id) for key_id in self._keys)
+
     def order_link(self, ref: str) -> str:
         """The signed token of an order's page: its random ref and a signature that a stolen database cannot make."""
         return ref + self._order_signature(ref, self._writing)

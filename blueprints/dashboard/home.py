@@ -13,9 +13,9 @@ from flask_babel import ngettext
 from blueprints import htmx
 from blueprints.dashboard import desk, listing
 from blueprints.dashboard.desk import blueprint
-from domain import clock, fulfilment
+from domain import breakers, checks, clock, fulfilment, needs
 from domain.states import MAILS, StepState
-from models import Merchant, Order, Step, StripeEvent, Voucher, Worker
+from models import Merchant, Order, Step, Stray, StripeEvent, Voucher, Worker
 
 SLOW_AFTER = timedelta(seconds=60)
 _LATEST = 10
@@ -31,6 +31,17 @@ class Sign:
     words: str
 
 
+@dataclass(frozen=True)
+class Tile:
+    """Payments without a voucher: the number that must be 0, and how old it is."""
+
+    tone: str
+    count: int | None
+    words: str
+    orders: tuple[Order, ...]
+    strays: tuple[Stray, ...]
+
+
 @blueprint.get("")
 def home() -> ResponseReturnValue:
     """The page that may stay open all day."""
@@ -43,12 +54,60 @@ def home() -> ResponseReturnValue:
         latest=listing.orders(merchant, listing.Wanted(rows=_LATEST), at=now).rows,
         signs=_signs(merchant, now),
         figures=_figures(merchant, now),
+        unmatched=_unmatched(merchant, now),
         now=now,
     )
 
 
+def _unmatched(merchant: Merchant, now: datetime) -> Tile:
+    found = needs.unmatched(merchant, now)
+    if found.count:
+        tone, words = "bad", _("found %(ago)s", ago=desk.ago(found.checked_at)) if found.checked_at else ""
+    elif found.checked_at is None:
+        return Tile("idle", None, _("not checked yet"), (), ())
+    else:
+        tone, words = "ok" if found.is_fresh else "warn", _("checked %(ago)s", ago=desk.ago(found.checked_at))
+    return Tile(tone, found.count, words, found.orders, found.strays)
+
+
 def _signs(merchant: Merchant, now: datetime) -> list[Sign]:
-    return [_worker_sign(now), _waiting_sign(now), _stopped_sign(merchant), _stripe_sign(merchant)]
+    return [
+        _stripe_sign(merchant, now),
+        _mail_sign(),
+        _worker_sign(now),
+        _watch_sign(now),
+        _waiting_sign(now),
+        _stopped_sign(merchant),
+        *_audit_sign(),
+    ]
+
+
+def _mail_sign() -> Sign:
+    breaker = next((each for each in breakers.current() if each.name == breakers.MAIL), None)
+    if breaker is None:
+        return Sign(_("Mail"), "ok", _("goes out"))
+    return Sign(
+        _("Mail"), "bad", _("waits since %(time)s: the mail server refuses us", time=desk.when(breaker.opened_at))
+    )
+
+
+def _watch_sign(now: datetime) -> Sign:
+    beat, name = checks.latest("watch"), _("Watch")
+    if beat is None:
+        return Sign(name, "idle", _("has not run yet"))
+    if now - beat.ran_at > checks.SILENT_AFTER:
+        silent = _("silent since %(time)s: lost payments are not looked for", time=desk.when(beat.ran_at))
+        return Sign(name, "bad", silent)
+    return Sign(name, "ok", _("looks after payments, seen %(ago)s", ago=desk.ago(beat.ran_at)))
+
+
+def _audit_sign() -> list[Sign]:
+    look, name = checks.latest("audit"), _("Books")
+    if look is None:
+        return []
+    if look.is_ok:
+        return [Sign(name, "ok", _("add up, checked %(ago)s", ago=desk.ago(look.ran_at)))]
+    return [Sign(name, "bad", _("do not add up since %(time)s", time=desk.when(checks.since(look))))]
 
 
 def _worker_sign(now: datetime) -> Sign:
@@ -76,12 +135,23 @@ def _stopped_sign(merchant: Merchant) -> Sign:
     return Sign(name, "bad", ngettext("%(num)d step needs a person", "%(num)d steps need a person", count))
 
 
-def _stripe_sign(merchant: Merchant) -> Sign:
+def _stripe_sign(merchant: Merchant, now: datetime) -> Sign:
+    look, clocks, name = checks.latest("stripe"), checks.latest("clock"), _("Stripe")
+    if clocks is not None and not clocks.is_ok:
+        return Sign(name, "bad", _("the server's clock is wrong, so its messages are refused"))
+    if look is not None and not look.is_ok:
+        found = look.facts.get("found", 0)
+        silent = ngettext(
+            "has not called for 26 h, but %(num)d payment was found by asking",
+            "has not called for 26 h, but %(num)d payments were found by asking",
+            found,
+        )
+        return Sign(name, "warn", silent)
     received = StripeEvent.select().where(StripeEvent.account == merchant.stripe_account)
     last = received.order_by(StripeEvent.id.desc()).first()
     if last is None:
-        return Sign(_("Stripe"), "idle", _("no message yet"))
-    return Sign(_("Stripe"), "ok", _("last message %(ago)s", ago=desk.ago(last.received_at)))
+        return Sign(name, "idle", _("no message yet"))
+    return Sign(name, "ok", _("last message %(ago)s", ago=desk.ago(last.received_at)))
 
 
 def _figures(merchant: Merchant, now: datetime) -> dict[str, Any]:

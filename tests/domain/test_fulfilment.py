@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import database
-from domain import checkout, clock, fulfilment, refusals
+from domain import checkout, clock, fulfilment, refusals, timeline
 from domain.fulfilment import LEASE, POLICIES, Failure, LeaseLost
 from domain.states import StepName, StepState
 from models import Merchant, Order, Payment, Step, StepAttempt, TimelineEntry, Unit, Worker
@@ -294,10 +294,20 @@ def test_unblocking_follows_the_chain_of_one_unit_alone(merchant: Merchant) -> N
 
 @pytest.mark.req("S1-23")
 def test_a_step_that_died_keeps_its_followers_blocked(order: Order) -> None:
-    _dead(order, StepName.DOCUMENT)
+    _dead(order, StepName.CREATE)
     _work_off(order)
     assert {step.name: step.state for step in order.steps} == {
-        "create": "done", "document": "dead", "deliver_recipient": "blocked", "receipt": "done",
+        "create": "dead", "document": "blocked", "deliver_recipient": "blocked", "receipt": "done",
+    }  # fmt: skip
+
+
+@pytest.mark.req("F33")
+def test_a_pdf_that_died_holds_no_mail_back(order: Order) -> None:
+    _dead(order, StepName.DOCUMENT)
+    assert _step(order, "deliver_recipient").state == "ready"
+    _work_off(order)
+    assert {step.name: step.state for step in order.steps} == {
+        "create": "done", "document": "dead", "deliver_recipient": "done", "receipt": "done",
     }  # fmt: skip
 
 
@@ -669,3 +679,388 @@ def test_the_steps_of_an_order_appear_in_the_moment_it_is_paid(merchant: Merchan
     at_once([look, lambda: reports.settle(payment)])
     assert (True, False) not in seen
     assert checkout.settle(payment, reports.about(payment), source=checkout.Source.BUTTON) == "already_settled"
+
+
+# Resting and coming back
+
+
+def _skip_open(order: Order, code: str = "frozen", **more: object) -> int:
+    with database.transaction():
+        return fulfilment.skip_open(order, code=code, **more)  # type: ignore[arg-type]
+
+
+def _resume(order: Order, *codes: str, **more: object) -> int:
+    with database.transaction():
+        return fulfilment.resume(order, codes=codes or ("frozen",), **more)  # type: ignore[arg-type]
+
+
+def _states(order: Order) -> dict[str, str]:
+    return {f"{step.unit_no}.{step.name}": str(step.state) for step in order.steps}
+
+
+@pytest.mark.req("F43", "F58")
+def test_a_rest_takes_everything_unfinished_and_a_worker_that_is_at_it_loses_it(order: Order) -> None:
+    running = _claim_named(order, StepName.DOCUMENT)
+    assert _skip_open(order) == 3
+    assert _states(order) == {
+        "0.receipt": "skipped", "1.create": "done", "1.document": "skipped", "1.deliver_recipient": "skipped",
+    }  # fmt: skip
+    for late in (_finish, lambda step: fulfilment.fail(step, NOT_NOW), fulfilment.note_sending):
+        with pytest.raises(LeaseLost):
+            late(running)
+    attempt = StepAttempt.get(StepAttempt.step == running)
+    assert (attempt.outcome, attempt.code) == ("skipped", "frozen") and attempt.ended_at is not None
+    assert fulfilment.claim("w1") is None
+    assert _skip_open(order) == 0
+
+
+@pytest.mark.req("F58")
+def test_what_rested_comes_back_in_its_order_and_is_worked_off(order: Order) -> None:
+    _claim_named(order, StepName.DOCUMENT)
+    _skip_open(order)
+    assert _resume(order) == 3
+    assert _states(order) == {
+        "0.receipt": "ready", "1.create": "done", "1.document": "ready", "1.deliver_recipient": "blocked",
+    }  # fmt: skip
+    _work_off(order)
+    assert set(_states(order).values()) == {"done"}
+    assert _resume(order) == 0
+
+
+@pytest.mark.req("F58")
+def test_an_order_that_rested_before_anything_was_made_starts_at_the_beginning(order: Order) -> None:
+    assert _skip_open(order) == 4
+    assert _resume(order) == 4
+    assert _states(order) == {
+        "0.receipt": "ready", "1.create": "ready", "1.document": "blocked", "1.deliver_recipient": "blocked",
+    }  # fmt: skip
+
+
+@pytest.mark.req("F58")
+def test_a_dead_or_tired_step_comes_back_with_a_new_budget(order: Order) -> None:
+    step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+    fulfilment.fail(step, NOT_NOW)
+    _skip_open(order)
+    clock.move(timedelta(days=30))  # far beyond the mail's window of three days
+    _resume(order)
+    back = fresh(step)
+    assert (back.state, back.attempt, back.first_failed_at) == ("ready", 0, None)
+    fulfilment.fail(_claim(order), NOT_NOW)
+    assert fresh(step).state == "retry_wait"
+
+
+@pytest.mark.req("F42", "F58")
+def test_a_planned_mail_keeps_its_day_over_a_rest(merchant: Merchant) -> None:
+    placed, day = casting.place(merchant, "marie@example.com"), clock.now() + timedelta(days=9)
+    Unit.update(deliver_at=day).where(Unit.order == placed).execute()
+    reports.settle(reports.opened(placed))
+    _work_off(placed)
+    _skip_open(placed)
+    _resume(placed)
+    step = _step(placed, "deliver_recipient")
+    assert (step.state, step.not_before) == ("ready", day)
+    assert fulfilment.claim("w1") is None
+    _skip_open(placed)
+    _move_to(day + timedelta(days=1))
+    _resume(placed)
+    assert _claim().name == "deliver_recipient"
+
+
+@pytest.mark.req("F43")
+def test_one_unit_can_rest_alone_and_the_receipt_stays(merchant: Merchant) -> None:
+    order = reports.paid(merchant, "marie@example.com", "jonas@example.com")
+    assert _skip_open(order, "refunded", unit_nos={2}) == 3
+    _work_off(order)
+    assert _states(order) == {
+        "0.receipt": "done", "1.create": "done", "1.document": "done", "1.deliver_recipient": "done",
+        "2.create": "skipped", "2.document": "skipped", "2.deliver_recipient": "skipped",
+    }  # fmt: skip
+
+
+@pytest.mark.req("F43", "F56")
+def test_what_only_rested_is_over_when_the_money_is_gone(order: Order) -> None:
+    _skip_open(order, "frozen")
+    assert _skip_open(order, "refunded") == 4
+    assert _resume(order, "frozen", "stopped") == 0
+    assert fulfilment.claim("w1") is None
+
+
+def test_a_persons_stop_outlives_a_freeze(order: Order) -> None:
+    step = _step(order, "receipt")
+    fulfilment.stop(order, step.id, token=step.token, actor="anna")
+    _skip_open(order, "frozen")
+    _resume(order, "frozen")
+    assert (fresh(step).state, fresh(step).error_code) == ("skipped", "stopped")
+
+
+def test_rest_and_return_belong_to_the_transaction_that_learned_why(order: Order) -> None:
+    with pytest.raises(RuntimeError):
+        fulfilment.skip_open(order, code="frozen")
+    with pytest.raises(RuntimeError):
+        fulfilment.resume(order, codes={"frozen"})
+
+
+# Stopping by hand
+
+
+def test_a_planned_mail_is_stopped_resumed_and_keeps_its_day(merchant: Merchant) -> None:
+    placed, day = casting.place(merchant, "marie@example.com"), clock.now() + timedelta(days=9)
+    Unit.update(deliver_at=day).where(Unit.order == placed).execute()
+    reports.settle(reports.opened(placed))
+    _work_off(placed)
+    step = _step(placed, "deliver_recipient")
+    fulfilment.stop(placed, step.id, token=step.token, actor="anna")
+    assert (fresh(step).state, fresh(step).error_code) == ("skipped", "stopped")
+    _move_to(day - timedelta(days=1))
+    assert fulfilment.claim("w1") is None
+    fulfilment.retry(placed, step.id, token=step.token, actor="anna")
+    assert (fresh(step).state, fresh(step).not_before) == ("ready", day)
+    told = [entry.kind for entry in placed.timeline if entry.actor == "anna"]
+    assert told == ["step_retried", "step_stopped"]
+
+
+def test_a_stop_before_the_voucher_exists_is_resumed_behind_it(order: Order) -> None:
+    clock_step = _step(order, "deliver_recipient")
+    Step.update(not_before=clock.now() + timedelta(days=1)).where(Step.id == clock_step.id).execute()
+    fulfilment.stop(order, clock_step.id, token=0, actor="anna")
+    fulfilment.retry(order, clock_step.id, token=0, actor="anna")
+    assert fresh(clock_step).state == "blocked"
+
+
+def test_what_is_worked_on_done_or_blocked_can_not_be_stopped(order: Order) -> None:
+    blocked, running = _step(order, "document"), _claim(order)
+    done = _claim(order)
+    _finish(done)
+    for step in (blocked, fresh(running), fresh(done)):
+        with pytest.raises(refusals.StepNotRetryable):
+            fulfilment.stop(order, step.id, token=step.token, actor="anna")
+
+
+@pytest.mark.req("F44")
+def test_a_stop_with_an_old_page_stops_nothing(order: Order) -> None:
+    step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+    fulfilment.fail(step, NOT_NOW)
+    with pytest.raises(refusals.StepNotRetryable):
+        fulfilment.stop(order, step.id, token=step.token - 1, actor="anna")
+    fulfilment.stop(order, step.id, token=step.token, actor="anna")
+    assert fresh(step).state == "skipped"
+
+
+@pytest.mark.req("F58")
+def test_what_a_freeze_stopped_is_no_persons_to_resume(order: Order) -> None:
+    _skip_open(order)
+    step = _step(order, "receipt")
+    with pytest.raises(refusals.StepNotRetryable):
+        fulfilment.retry(order, step.id, token=step.token, actor="anna")
+
+
+# Our own mistakes
+
+
+@pytest.mark.req("F38")
+def test_a_mistake_of_ours_uses_up_no_attempt_and_no_day(order: Order) -> None:
+    step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+    _work_off(order)
+    fulfilment.fail(step, NOT_NOW)
+    before = fresh(step)
+    for _ in range(3 * MAIL.attempts):
+        clock.move(timedelta(hours=2))
+        fulfilment.fail(_claim(order), Failure("mail_ours", "535 no", is_ours=True))
+    after = fresh(step)
+    assert (after.state, after.attempt, after.first_failed_at) == ("retry_wait", 1, before.first_failed_at)
+    assert after.not_before - clock.now() <= timedelta(seconds=60)
+    assert [entry.facts["code"] for entry in order.timeline if entry.kind == "step_failed"] == [
+        "mail_ours", "mail_not_now",
+    ]  # fmt: skip
+
+
+@pytest.mark.req("F38")
+def test_names_that_are_not_taken_now_stay_and_lose_nothing(order: Order) -> None:
+    taken = []
+    while (step := fulfilment.claim("w1", without=(StepName.RECEIPT, StepName.DELIVER_RECIPIENT))) is not None:
+        taken.append(step.name)
+        _finish(step)
+    assert taken == ["create", "document"]
+    assert {(step.state, step.attempt) for step in order.steps if step.is_mail} == {("ready", 0)}
+
+
+@pytest.mark.req("F38")
+def test_so_many_orders_in_a_row_are_an_outage_and_one_success_between_is_none(merchant: Merchant) -> None:
+    def mail_of(order: Order) -> Step:
+        return _claim_named(order, StepName.DELIVER_BUYER)
+
+    gone = Failure("mail_unreachable", "nobody")
+    for _ in range(3):
+        step = mail_of(reports.paid(merchant))
+        assert not fulfilment.is_outage(step, code="mail_unreachable", orders=4)
+        fulfilment.fail(step, gone)
+    fourth = mail_of(reports.paid(merchant))
+    assert fulfilment.is_outage(fourth, code="mail_unreachable", orders=4)
+    _finish(fourth)
+    assert not fulfilment.is_outage(mail_of(reports.paid(merchant)), code="mail_unreachable", orders=4)
+
+
+@pytest.mark.req("F38")
+def test_one_order_that_fails_and_fails_is_no_outage(order: Order) -> None:
+    for _ in range(8):
+        step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+        assert not fulfilment.is_outage(step, code="mail_unreachable", orders=3)
+        fulfilment.fail(step, Failure("mail_unreachable", "nobody"))
+        clock.move(timedelta(hours=6))
+
+
+@pytest.mark.req("F38")
+def test_what_waited_for_one_reason_is_hastened_and_the_rest_keeps_its_pause(merchant: Merchant) -> None:
+    steps = []
+    for code in ("mail_unreachable", "mail_not_now"):
+        steps.append(_claim_named(reports.paid(merchant), StepName.DELIVER_BUYER))
+        fulfilment.fail(steps[-1], Failure(code, at_least=timedelta(hours=1)))
+    assert fulfilment.hasten(("mail_unreachable", "mail_ours")) == 1
+    assert _claim() == steps[0]
+    assert fulfilment.claim("w1") is None
+
+
+# Letters that come back
+
+
+def _sent(order: Order) -> Step:
+    step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+    _finish(step)
+    _work_off(order)
+    return fresh(step)
+
+
+@pytest.mark.req("F41")
+@pytest.mark.parametrize("form", ["{}", "<{}@shop.example>", " <{}@shop.example> "])
+def test_a_mail_that_came_back_is_dead_and_asks_for_an_address(order: Order, form: str) -> None:
+    step = _sent(order)
+    bounced = fulfilment.bounce(form.format(step.message_id), detail="5.1.1 no such user")
+    assert bounced is not None
+    assert (bounced.state, bounced.error_code, bounced.error_text) == ("dead", "bounced", "5.1.1 no such user")
+    assert fulfilment.bounce(str(step.message_id), detail="again") is None
+    (told,) = [entry.facts for entry in order.timeline if entry.kind == "mail_bounced"]
+    assert (told["to"], told["detail"]) == ("marie@example.com", "5.1.1 no such user")
+    fulfilment.correct_address(order, step.id, email="marie@example.org", token=step.token, actor="anna")
+    again = _claim(order)
+    assert (again.id, again.message_id, again.attempt) == (step.id, step.message_id, 1)
+
+
+@pytest.mark.req("F41")
+def test_a_mail_that_came_back_can_be_tried_again(order: Order) -> None:
+    step = _sent(order)
+    fulfilment.bounce(str(step.message_id), detail="5.2.2 mailbox full")
+    fulfilment.retry(order, step.id, token=step.token, actor="anna")
+    _finish(_claim(order))
+    assert fresh(step).state == "done"
+    assert fulfilment.bounce(str(step.message_id), detail="5.2.2 still full") is not None
+
+
+@pytest.mark.req("F41")
+def test_a_copy_that_came_back_hits_its_own_step_and_an_older_copy_kills_nothing(order: Order) -> None:
+    first = _sent(order)
+    fulfilment.resend(order, first.id, token=first.token, actor="anna")
+    second = _claim(order)
+    _finish(second)
+    assert fulfilment.bounce(str(first.message_id), detail="5.1.1") == first
+    assert (fresh(first).state, fresh(first).error_code, fresh(second).state) == ("done", "bounced", "done")
+    assert fulfilment.bounce(str(first.message_id), detail="5.1.1") is None
+    assert fulfilment.bounce(str(second.message_id), detail="5.1.1") == second
+    assert (fresh(second).state, fresh(second).error_code) == ("dead", "bounced")
+
+
+@pytest.mark.req("F41")
+@pytest.mark.parametrize("message_id", ["", "<>", "nonsense", "<x@y>", "%", "<" + "a" * 5000 + "@b>", "\u2028'--"])
+def test_a_bounce_of_a_mail_that_nobody_knows_changes_nothing(order: Order, message_id: str) -> None:
+    _sent(order)
+    before = _states(order)
+    assert fulfilment.bounce(message_id, detail="5.1.1") is None
+    assert _states(order) == before
+
+
+@pytest.mark.req("F41")
+def test_a_mail_that_is_still_under_way_does_not_bounce(order: Order) -> None:
+    step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+    assert fulfilment.bounce(str(step.message_id), detail="5.1.1") is None
+    _finish(step)
+
+
+# A voucher that changes while its mail is under way
+
+
+def _with_voucher(order: Order) -> Step:
+    """The mail step of an order whose voucher exists, claimed."""
+    voucher, _code = casting.issue(order.merchant, unit=order.units.get())
+    step = _claim_named(order, StepName.DELIVER_RECIPIENT)
+    assert step.unit.voucher == voucher
+    return step
+
+
+@pytest.mark.req("F43")
+@pytest.mark.parametrize(("status", "code"), [("suspended", "voucher_suspended"), ("cancelled", "voucher_cancelled")])
+def test_a_voucher_that_was_withheld_meanwhile_is_not_sent(order: Order, status: str, code: str) -> None:
+    step = _with_voucher(order)
+    casting.set_status(step.unit.voucher, status)
+    assert not fulfilment.note_sending(step)
+    assert (fresh(step).state, fresh(step).error_code, fresh(step).send_started_at) == ("skipped", code, None)
+
+
+@pytest.mark.req("F43")
+def test_a_voucher_that_may_go_out_is_noted_and_the_receipt_needs_none(order: Order) -> None:
+    assert fulfilment.note_sending(_with_voucher(order))
+    assert fulfilment.note_sending(_claim_named(order, StepName.RECEIPT))
+
+
+@pytest.mark.req("F43")
+@pytest.mark.timeout(300)
+def test_in_a_hundred_races_of_a_suspension_with_a_sending_one_of_them_is_first(merchant: Merchant) -> None:
+    for _ in range(100):
+        step = _with_voucher(reports.paid(merchant, "marie@example.com"))
+        voucher = step.unit.voucher
+        may_send, _done = at_once(
+            [partial(fulfilment.note_sending, step), partial(casting.set_status, voucher, "suspended")]
+        )
+        # Whoever sends was allowed to before the suspension; afterwards nobody is.
+        assert may_send in (True, False), may_send
+        state = fresh(step)
+        assert (state.state, bool(state.send_started_at)) == (("running", True) if may_send else ("skipped", False))
+        if may_send:
+            with database.transaction():
+                fulfilment.skip_open(step.order, code="frozen")
+
+
+@pytest.mark.req("F43", "F58")
+@pytest.mark.timeout(300)
+def test_a_freeze_and_a_worker_that_finishes_never_block_each_other(merchant: Merchant) -> None:
+    def freeze(order: Order) -> int:
+        with database.transaction():
+            database.locked(Order.select().where(Order.id == order.id)).get()
+            return fulfilment.skip_open(order, code="frozen")
+
+    def finish(step: Step) -> None:
+        with database.transaction():
+            fulfilment.finish(step)
+            timeline.record(step.order.merchant, "mail_sent", order=step.order)
+
+    for _ in range(50):
+        order = reports.paid(merchant)
+        step = _claim(order)
+        frozen, finished = at_once([partial(freeze, order), partial(finish, step)])
+        assert isinstance(frozen, int), frozen
+        assert finished is None or isinstance(finished, LeaseLost), finished
+
+
+# Rows of a newer version
+
+
+@pytest.mark.req("F29")
+def test_a_step_of_a_newer_version_is_left_alone(engine: str, order: Order) -> None:
+    receipt = _step(order, "receipt")
+    if engine == "sqlite":
+        database.db.execute_sql("PRAGMA ignore_check_constraints = 1")
+    else:
+        database.db.execute_sql("ALTER TABLE steps DROP CONSTRAINT steps_name_check")
+    Step.update(name="wallet_pass").where(Step.id == receipt.id).execute()
+    _work_off(order)
+    assert fresh(receipt).state == "ready"
+    assert fulfilment.claim("w1") is None
+    assert _skip_open(order) == 1

@@ -1,10 +1,13 @@
 """The door bell rings on every queue, carries one number, and runs nobody's code."""
 
+import json
 import os
 import pickle
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import flask
 import pytest
 from huey.registry import Message
 
@@ -14,7 +17,7 @@ import tasks
 from app import create_app
 from domain.states import FINISHED
 from gateways.stripe_twin import Twin
-from models import Step, Worker
+from models import Step, Voucher, Worker
 from tests import cast as casting
 from tests import sales
 from tests.browser import Browser
@@ -84,6 +87,52 @@ def test_a_queue_that_is_down_delays_a_sale_and_loses_nothing(
         app.extensions["outside"].press.close()
     database.db.obj.close_all()
     assert list(sales.pdfs(smtp)) == ["lukas@example.com"]
+
+
+@pytest.mark.req("F22", "G20")
+def test_a_queue_that_is_emptied_all_the_time_loses_no_sale(
+    client: Browser, twin: Twin, smtp: ScriptedServer, cast: casting.Cast, settings: config.Settings, app: flask.Flask
+) -> None:
+    stop = threading.Event()
+
+    def flush() -> None:
+        while not stop.wait(0.05):
+            app.extensions["huey"].storage.flush_queue()
+
+    flushing = threading.Thread(target=flush)
+    flushing.start()
+    try:
+        with worker(settings, sweep_seconds=0.3):
+            for number in range(5):
+                session_id = sales.order(client, amount="50", buyer_email=f"buyer{number}@example.com")
+                sales.pay(client, twin, session_id)
+            wait_until(lambda: not Step.select().where(Step.state.not_in(FINISHED)).exists(), what="the sales")
+    finally:
+        stop.set()
+        flushing.join()
+    assert len(sales.pdfs(smtp)) == 5 and Voucher.select().count() == 5
+
+
+@pytest.mark.req("S1-28", "S1-33")
+def test_an_operator_lists_what_has_stopped_and_tries_it_again(
+    app: flask.Flask, client: Browser, twin: Twin, cast: casting.Cast, smtp: ScriptedServer
+) -> None:
+    from effects import work
+
+    sales.pay(client, twin, sales.order(client, amount="50"))
+    smtp.answer("RCPT", "550 5.1.1 no such user")
+    work.run_due("test")
+    flask_command = app.test_cli_runner().invoke
+    (line,) = flask_command(args=["jobs", "list", "--dead"]).output.splitlines()
+    listed = json.loads(line)
+    assert (listed["name"], listed["code"], listed["state"]) == ("deliver_buyer", "bad_address", "dead")
+    assert flask_command(args=["jobs", "retry", str(listed["step"])]).exit_code == 0
+    work.run_due("test")
+    assert list(sales.pdfs(smtp)) == ["lukas@example.com"]
+    assert flask_command(args=["jobs", "list"]).output == ""
+    again = flask_command(args=["jobs", "retry", str(listed["step"]), "999"])
+    assert again.exit_code == 1 and "no such step: 999" in again.output
+    assert flask_command(args=["jobs", "retry"]).exit_code == 2
 
 
 class _Bomb:
