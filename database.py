@@ -194,8 +194,12 @@ def transaction() -> Iterator[None]:
 
 
 def locked(query: Any) -> Any:
-    """`query` with its rows locked until the commit; SQLite's writer is alone already, so there it is unchanged."""
-    return query.for_update() if is_postgresql() else query
+    """`query` with its rows locked until the commit; SQLite's writer is alone already, so there it is unchanged.
+
+    The rows' keys stay free: a till that holds a voucher writes a row that points at its order, and whoever holds the
+    order and waits for the voucher would else wait for ever.
+    """
+    return query.for_update("FOR NO KEY UPDATE") if is_postgresql() else query
 
 
 def slot(name: str, field: peewee.Field | None = None) -> peewee.Value:

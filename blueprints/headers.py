@@ -11,6 +11,8 @@ _POLICY = (
     " connect-src 'self'; frame-src 'self'; form-action 'self' {pay_pages}; frame-ancestors 'none'; base-uri 'none'"
 )
 
+_STRIPE = ("https://checkout.stripe.com", "https://connect.stripe.com")
+
 
 def protect(response: flask.Response) -> flask.Response:
     """Add what is missing of the content policy, sniffing, referrer, framing and transport headers."""
@@ -29,5 +31,6 @@ def protect(response: flask.Response) -> flask.Response:
 def _pay_pages() -> str:
     # A browser applies form-action to the redirect after the form too, and that leads to the payment page.
     settings = here().settings
-    pages = (settings.public_url, settings.stripe_base or "https://checkout.stripe.com")
+    stripe = (settings.stripe_base,) if settings.stripe_base else _STRIPE
+    pages = (settings.public_url, *stripe)
     return " ".join(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, pages))

@@ -5,8 +5,20 @@ from datetime import datetime
 
 from flask_babel import gettext as _
 
+from blueprints import presentation, returns
+from blueprints.returns import Returns
 from domain import clock, fulfilment
-from domain.states import FINISHED, PAYABLE, TRYING_AGAIN, PaymentState, StepName, StepState
+from domain.states import (
+    DELIVERABLE,
+    FINISHED,
+    PAYABLE,
+    TRYING_AGAIN,
+    PaymentState,
+    RefundState,
+    StepName,
+    StepState,
+    VoucherStatus,
+)
 from models import Order, Step, Unit, Voucher, VoucherPdf
 
 
@@ -29,6 +41,13 @@ class UnitStory:
     voucher: Voucher | None
     has_pdf: bool
     mail: Step | None
+    is_refunded: bool = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """Its voucher exists and can't be used; the shop knows why."""
+        blocked = (VoucherStatus.SUSPENDED, VoucherStatus.CANCELLED)
+        return self.voucher is not None and self.voucher.status in blocked
 
     @property
     def is_scheduled(self) -> bool:
@@ -48,7 +67,10 @@ class UnitStory:
 
 @dataclass(frozen=True)
 class Story:
-    """An order as its buyer sees it. `is_final` ends the polling; `can_pay` offers the payment page again."""
+    """An order as its buyer sees it. `is_final` ends the polling; `can_pay` offers the payment page again.
+
+    `money_back` is a sentence about a part of the price that went back; a whole refund is the headline.
+    """
 
     headline: str
     title: str
@@ -58,6 +80,7 @@ class Story:
     is_final: bool
     can_pay: bool
     is_ready: bool
+    money_back: str = ""
 
     @property
     def done_count(self) -> int:
@@ -70,10 +93,12 @@ def tell(order: Order, *, has_returned: bool = False, has_turned_back: bool = Fa
     `has_returned` and `has_turned_back` say by which door the buyer left the payment page. They choose words and
     nothing else: what is paid is what the rows say.
     """
-    steps = fulfilment.current(order.steps)
-    units = _units(order, steps)
+    steps, back = fulfilment.current(order.steps), returns.of(order)
+    units = _units(order, steps, back)
+    if order.payment_state == PaymentState.RETURNED or (order.is_paid and (back.is_all_back or _is_stopped(back))):
+        return _ended(order, units, back)
     stages = (_paid(order), _created(order, steps), _printed(order, steps), _sent(order, steps, units))
-    is_ready = order.is_paid and bool(units) and all(unit.has_pdf for unit in units)
+    is_ready = order.is_paid and bool(units) and all(unit.has_pdf or unit.is_refunded for unit in units)
     if order.payment_state == PaymentState.OPEN:
         headline, title, words = _open_words(has_returned=has_returned, has_turned_back=has_turned_back)
     else:
@@ -87,6 +112,7 @@ def tell(order: Order, *, has_returned: bool = False, has_turned_back: bool = Fa
         is_final=_is_final(order, steps),
         can_pay=order.payment_state in PAYABLE and not (order.payment_state == PaymentState.OPEN and has_returned),
         is_ready=is_ready,
+        money_back=_part_words(order, back),
     )
 
 
@@ -95,17 +121,61 @@ def pause(polls: int) -> int:
     return 1 if polls < 15 else 3 if polls < 35 else 15
 
 
-def _units(order: Order, steps: list[Step]) -> tuple[UnitStory, ...]:
+def _is_stopped(back: Returns) -> bool:
+    """The vouchers rest while the payment is in trouble, or ended with it. The buyer is never told of a suspicion."""
+    return back.is_frozen or back.is_lost
+
+
+def _ended(order: Order, units: tuple[UnitStory, ...], back: Returns) -> Story:
+    """An order whose money went back, or whose vouchers are blocked because of their payment."""
+    is_back = back.is_all_back or order.payment_state == PaymentState.RETURNED
+    headline, words = _back_words(order, back) if is_back else _contact_words(order)
+    stages = (Stage("paid", "done", _("Paid"), at=order.paid_at),) if order.is_paid else ()
+    if is_back:
+        has_left = any(refund.state == RefundState.SUCCEEDED for refund in back.refunds)
+        stages = (*stages, Stage("refunded", "done" if has_left else "now", _("Money on its way back")))
+    else:
+        stages = (*stages, Stage("blocked", "held", _("Voucher blocked")))
+    return Story(headline, headline, words, stages, units, is_final=True, can_pay=False, is_ready=False)
+
+
+def _back_words(order: Order, back: Returns) -> tuple[str, str]:
+    headline = _("Your money is on its way back")
+    if order.payment_state == PaymentState.RETURNED:
+        return headline, _("The payment did not fit the order, so all of it goes back to you. No voucher was made.")
+    amount = presentation.show_money(back.returned_minor, order.currency)
+    words = _("%(amount)s go back the way you paid. Banks take five to ten days for it.", amount=amount)
+    return headline, words
+
+
+def _contact_words(order: Order) -> tuple[str, str]:
+    name = order.merchant.name
+    ways = ", ".join(way for way in (order.merchant.phone, order.merchant.email) if way)
+    blocked = _("The vouchers of this order can't be used at the moment.")
+    return _("Please contact %(name)s", name=name), f"{blocked} {ways}".strip()
+
+
+def _part_words(order: Order, back: Returns) -> str:
+    if not back.returned_minor:
+        return ""
+    amount = presentation.show_money(back.returned_minor, order.currency)
+    return _("%(amount)s of your payment go back to you. Banks take five to ten days for it.", amount=amount)
+
+
+def _units(order: Order, steps: list[Step], back: Returns) -> tuple[UnitStory, ...]:
     units = list(order.units)
     vouchers = {voucher.unit_id: voucher for voucher in Voucher.select().where(Voucher.unit.in_(units))}
     printed = VoucherPdf.select(VoucherPdf.voucher).where(VoucherPdf.voucher.in_(list(vouchers.values())))
     with_pdf = {pdf.voucher_id for pdf in printed}
     mails = {step.unit_no: step for step in steps if step.is_mail and step.unit_no}
-    return tuple(_unit(unit, vouchers.get(unit.id), with_pdf, mails.get(unit.unit_no)) for unit in units)
+    return tuple(_unit(unit, vouchers.get(unit.id), with_pdf, mails.get(unit.unit_no), back) for unit in units)
 
 
-def _unit(unit: Unit, voucher: Voucher | None, with_pdf: set[int], mail: Step | None) -> UnitStory:
-    return UnitStory(unit, voucher, has_pdf=voucher is not None and voucher.id in with_pdf, mail=mail)
+def _unit(unit: Unit, voucher: Voucher | None, with_pdf: set[int], mail: Step | None, back: Returns) -> UnitStory:
+    is_refunded = back.is_all_back or back.returned_of(unit.unit_no) >= unit.value_minor
+    can_be_used = voucher is not None and voucher.status in DELIVERABLE and not is_refunded
+    has_pdf = can_be_used and voucher.id in with_pdf
+    return UnitStory(unit, voucher, has_pdf=has_pdf, mail=mail, is_refunded=is_refunded)
 
 
 def _paid(order: Order) -> Stage:

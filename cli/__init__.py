@@ -2,11 +2,11 @@
 
 import flask
 
-from cli import batches, checks, conformance, demo, exports, keys, people, schema, work
+from cli import batches, checks, conformance, demo, exports, keys, mail, people, schema, work
 
 
 def register(app: flask.Flask) -> None:
     """Put every command on `app`."""
-    for group in (schema, people, keys, batches, exports, work, checks, conformance, demo):
+    for group in (schema, people, keys, batches, exports, work, mail, checks, conformance, demo):
         for command in group.COMMANDS:
             app.cli.add_command(command)

@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cli import example_payments
 from database import transaction
 from domain import catalogue, checkout, clock, entries, fulfilment, holds, ledger, vouchers
 from domain.states import Role, StepName, VoucherStatus, VoucherType
@@ -30,6 +31,7 @@ class _Paid:
     account: str = ""
     payment_intent_id: str | None = None
     method: str | None = "card"
+    has_failed: bool = False
 
 
 def fill() -> None:
@@ -56,8 +58,12 @@ def fill() -> None:
     )
     _person(EMAIL, "Anna Leitner", alba, Role.OWNER)
     _person("ben@cafe-alba.example", "Ben Moser", alba, Role.STAFF)
+    alba = example_payments.connect(alba)
     _vouchers_in_every_state(alba)
     _order_stuck_at_mail(alba)
+    example_payments.refund_in_part(_order(alba, buyer_email="nora@example.com", recipient="", minor=6000), minor=2000)
+    example_payments.dispute(_order(alba, buyer_email="k.huber@example.com", recipient="", minor=10000))
+    example_payments.hold(_order(alba, buyer_email="jana@example.com", recipient="", minor=5000), minor=500)
     _order(alba, buyer_email="paul@example.com", recipient="", minor=2500)  # waits for its payment
 
 

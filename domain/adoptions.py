@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from database import locked, transaction
-from domain import clock, timeline
+from domain import clock, refusals, timeline
 from domain.checkout import Source
 from domain.states import PaymentState
 from models import Connection, Merchant, Order, Payment, Stray
@@ -83,6 +83,14 @@ def close_stray(session: FoundSession, *, actor: str) -> None:
         return
     with transaction():
         Stray.update(closed_at=clock.now(), closed_by=actor).where(of_session, Stray.closed_at.is_null()).execute()
+
+
+def dismiss(stray: Stray, *, actor: str) -> None:
+    """A person has dealt with it. Raises NothingToDecide when somebody else was faster."""
+    with transaction():
+        is_open = (Stray.id == stray.id) & Stray.closed_at.is_null()
+        if not Stray.update(closed_at=clock.now(), closed_by=actor).where(is_open).execute():
+            raise refusals.NothingToDecide("Somebody has dealt with this before.")
 
 
 def _accounts_of(order: Order) -> set[str]:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from database import locked, transaction
 from domain import catalogue, clock, fulfilment, refusals, timeline
-from domain.states import PAYABLE, UNSETTLED, PaymentState
-from models import Design, Merchant, Offer, Order, Payment, Unit
+from domain.states import MOVING, PAYABLE, UNSETTLED, PaymentState
+from models import Design, Merchant, Offer, Order, Payment, Refund, Unit
 
 SESSION_LIFE = timedelta(minutes=60)
 # Stripe wants a session to live for half an hour at least; an attempt that is older needs a new deadline.
@@ -220,8 +220,10 @@ def settle(payment: Payment, report: SessionReport, *, source: Source) -> Outcom
 
 
 def can_release(payment: Payment) -> bool:
-    """True for a held payment that an owner may accept as it is."""
-    return payment.state == PaymentState.REVIEW and set(payment.differences or {"?": []}) <= _FORGIVABLE
+    """True for a held payment that an owner may accept as it is; not while it is on its way back."""
+    is_going_back = Refund.select().where(Refund.payment == payment, Refund.state.in_(MOVING)).exists()
+    is_forgivable = set(payment.differences or {"?": []}) <= _FORGIVABLE
+    return payment.state == PaymentState.REVIEW and is_forgivable and not is_going_back
 
 
 def release(payment: Payment, *, actor: str) -> None:

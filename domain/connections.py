@@ -36,13 +36,15 @@ def begin(merchant: Merchant, report: AccountReport, *, actor: str) -> Connectio
         known = of(merchant)
         if known is not None and known.state != ConnectionState.ENDED and known.account != report.account:
             raise refusals.AlreadyUsed("Another Stripe account is connected.")
+        is_new = known is None or known.account != report.account
         if known is None:
             known = Connection.create(merchant=merchant, account=report.account)
-        elif known.account != report.account:
+        elif is_new:
             Connection.update(account=report.account, state=ConnectionState.PENDING).where(
                 Connection.id == known.id
             ).execute()
-        timeline.record(merchant, "stripe_connecting", actor=actor, account=report.account)
+        if is_new:
+            timeline.record(merchant, "stripe_connecting", actor=actor, account=report.account)
         return _settle(Connection.get_by_id(known.id), report)
 
 

@@ -45,9 +45,11 @@ def learn(payment: Payment, report: DisputeReport) -> Dispute:
         state = DisputeState(report.state)
         if dispute.state != DisputeState.OPEN:
             return dispute
-        # An inquiry may become a dispute under the same id.
         facts = {"kind": DisputeKind(report.kind), "status": report.status, "respond_by": report.respond_by}
         Dispute.update(**facts).where(Dispute.id == dispute.id).execute()
+        if dispute.kind != report.kind:  # an inquiry became a dispute under the same id
+            dispute.kind = DisputeKind(report.kind)
+            _tell_opening(dispute, order)
         if state != DisputeState.OPEN:
             _close(dispute, order, state, actor=STRIPE)
         return Dispute.get_by_id(dispute.id)
@@ -85,12 +87,16 @@ def _open(payment: Payment, order: Order, report: DisputeReport) -> Dispute:
         respond_by=report.respond_by,
         opened_at=report.opened_at,
     )
-    _tell(dispute, order, f"{dispute.kind}_opened", reason=report.reason)
+    _tell_opening(dispute, order)
     freezes.freeze(order, reason=str(dispute.kind))
-    if dispute.kind == DisputeKind.DISPUTE:
-        # What the warning was about has come true.
-        close_warnings(order)
     return dispute
+
+
+def _tell_opening(dispute: Dispute, order: Order) -> None:
+    _tell(dispute, order, f"{dispute.kind}_opened", reason=dispute.reason)
+    if dispute.kind == DisputeKind.DISPUTE:
+        # What a warning was about has come true.
+        close_warnings(order)
 
 
 def _close(dispute: Dispute, order: Order, state: DisputeState, *, actor: str) -> None:

@@ -5,16 +5,26 @@ bell: whoever claims a step holds a lease and a token, and a result with an old 
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import peewee
 
 from database import db, is_postgresql, locked, transaction
 from domain import clock, refusals, timeline
-from domain.states import MAILS, RETRYABLE, WAITING, PaymentState, StepName, StepState
-from models import Order, Step, StepAttempt, Unit, Worker
+from domain.states import (
+    DELIVERABLE,
+    MAILS,
+    RETRYABLE,
+    TRYING_AGAIN,
+    WAITING,
+    PaymentState,
+    StepName,
+    StepState,
+)
+from models import Order, Step, StepAttempt, Unit, Voucher, Worker
 
 
 @dataclass(frozen=True)
@@ -42,16 +52,29 @@ POLICIES = {
     StepName.DELIVER_RECIPIENT: _MAIL,
     StepName.RECEIPT: _MAIL,
 }
+STOPPED, BOUNCED, FROZEN = "stopped", "bounced", "frozen"
+# Skipped with one of these a step may still come back; with any other code it is over.
+RESUMABLE = frozenset({STOPPED, "voucher_suspended", FROZEN})
+# What a person may take up again; a freeze thaws by itself.
+RESUMED_BY_HAND = (STOPPED, "voucher_suspended")
+_UNFINISHED = (StepState.BLOCKED, *WAITING, StepState.RUNNING, StepState.DEAD)
+# A mistake of ours is mended by people; until then one letter asks once in such a while.
+_OURS_PAUSE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed. `code` is stable, `detail` for experts; the next try waits `at_least` so long."""
+    """Why an attempt failed. `code` is stable, `detail` for experts; the next try waits `at_least` so long.
+
+    One that `is_ours` (log-in, certificate, settings, an outage for everybody) is no attempt: the step keeps its budget
+    and its days, so that a long mistake of ours kills no order.
+    """
 
     code: str
     detail: str = ""
     is_permanent: bool = False
     is_unknown: bool = False
+    is_ours: bool = False
     at_least: timedelta = timedelta()
 
 
@@ -74,14 +97,15 @@ def plan(order: Order) -> None:
         _add(order, 0, StepName.RECEIPT, needs=None, at=now)
 
 
-def claim(worker: str, *, order_id: int | None = None) -> Step | None:
+def claim(worker: str, *, order_id: int | None = None, without: Collection[StepName] = ()) -> Step | None:
     """Take the next due step (of one order, if named) for `worker`, or None when nothing is due.
 
-    The attempt counts from here, so a step that kills its worker still reaches `dead`.
+    Steps named in `without` are left alone. The attempt counts from here, so a step that kills its worker still reaches
+    `dead`.
     """
     while True:
         with transaction():
-            step = _take(worker, order_id=order_id)
+            step = _take(worker, order_id=order_id, without=without)
             if step is None:
                 return None
             _close_stale_attempts(step)
@@ -104,10 +128,25 @@ def extend(step: Step) -> bool:
     return True
 
 
-def note_sending(step: Step) -> None:
-    """Write down, before the first byte goes out, that a mail may be under way. Raises LeaseLost."""
+def note_sending(step: Step) -> bool:
+    """Write down, before the first byte goes out, that a mail may be under way. Raises LeaseLost.
+
+    False when its voucher must not go out any more: looked at under its lock in the same transaction, and the step is
+    skipped then.
+    """
     with transaction():
-        _update_held(step, send_started_at=clock.now())
+        _lock_place(step)
+        voucher = _locked_voucher(step)
+        if voucher is None or voucher.status in DELIVERABLE:
+            _update_held(step, send_started_at=clock.now())
+            return True
+        _skip(step, code=why_withheld(voucher))
+        return False
+
+
+def why_withheld(voucher: Voucher) -> str:
+    """The code with which the mail of a voucher that must not go out is skipped."""
+    return FROZEN if voucher.is_frozen else f"voucher_{voucher.status}"
 
 
 def finish(step: Step) -> None:
@@ -117,24 +156,20 @@ def finish(step: Step) -> None:
     now = clock.now()
     _update_held(step, state=StepState.DONE, finished_at=now, lease_until=None, error_code=None, error_text=None)
     _end_attempt(step, "done")
-    Step.update(state=StepState.READY).where(
-        Step.order == step.order_id,
-        Step.unit_no == step.unit_no,
-        Step.needs == step.name,
-        Step.state == StepState.BLOCKED,
-    ).execute()
+    _wake_followers(step)
 
 
 def skip(step: Step, *, code: str) -> None:
     """The step is not wanted any more (say, the voucher is cancelled). Raises LeaseLost."""
     with transaction():
-        _update_held(step, state=StepState.SKIPPED, finished_at=clock.now(), lease_until=None, error_code=code)
-        _end_attempt(step, "skipped", code=code)
-        _record(step, "step_skipped", Failure(code))
+        _skip(step, code=code)
 
 
 def fail(step: Step, failure: Failure) -> None:
     """Write down a failed attempt: try again later, or ask for a person. Raises LeaseLost."""
+    if failure.is_ours:
+        _wait_for_us(step, failure)
+        return
     policy, now = POLICIES[StepName(step.name)], clock.now()
     first_failed_at = step.first_failed_at or now
     is_over = step.attempt >= policy.attempts or now - first_failed_at > policy.window
@@ -160,21 +195,103 @@ def fail(step: Step, failure: Failure) -> None:
 def retry(order: Order, step_id: int, *, token: int, actor: str) -> None:
     """Try a waiting or dead step now, with a new budget: same step, same voucher, same Message-ID.
 
+    A stopped one goes on where it was stopped: one that was planned for a day keeps its day.
     `token` is the one that the presser's page showed. Raises StepNotRetryable when the step has moved on since, so ten
     clicks are one attempt.
     """
     with transaction():
+        _lock(order)
         step = order.steps.where(Step.id == step_id).first()
         if step is None or not _reopen(step, token=token):
             raise refusals.StepNotRetryable("This step is not waiting any more.")
-        timeline.record(
-            order.merchant, "step_retried", order=order, actor=actor, step=str(step.name), unit_no=step.unit_no
-        )
+        _told(order, "step_retried", step, actor=actor)
+
+
+def stop(order: Order, step_id: int, *, token: int, actor: str) -> None:
+    """A waiting or planned step shall not be worked on until somebody resumes it. Raises StepNotRetryable."""
+    now = clock.now()
+    with transaction():
+        _lock(order)
+        step = order.steps.where(Step.id == step_id).first()
+        if step is None or step.token != token or not _is_stoppable(step, now):
+            raise refusals.StepNotRetryable("This step can't be stopped any more.")
+        _rest(Step.id == step.id, code=STOPPED, at=now)
+        _told(order, "step_stopped", step, actor=actor)
+
+
+def skip_open(order: Order, *, code: str, unit_nos: Collection[int] | None = None) -> int:
+    """Skip whatever is unfinished of these units (None: of the whole order, with its receipt); returns how many.
+
+    Inside the transaction of whoever learned why, with the order locked. A worker that is at one of them loses its
+    lease. A code for good also ends what only rested.
+    """
+    _require_transaction()
+    is_open = Step.state.in_(_UNFINISHED)
+    if code not in RESUMABLE:
+        is_open |= (Step.state == StepState.SKIPPED) & Step.error_code.in_(RESUMABLE)
+    return _rest(_of(order, unit_nos) & is_open, code=code, at=clock.now())
+
+
+def resume(order: Order, *, codes: Collection[str], unit_nos: Collection[int] | None = None) -> int:
+    """Take up again what was skipped with one of `codes`, each step with a new budget; returns how many.
+
+    Inside the caller's transaction, with the order locked. A mail that was planned for a day and not tried before keeps
+    its day; everything else is due now, or waits for the step that it needs.
+    """
+    _require_transaction()
+    is_resting = (Step.state == StepState.SKIPPED) & Step.error_code.in_(list(codes))
+    resting = list(Step.select().where(_of(order, unit_nos) & is_resting).order_by(Step.id))
+    for step in resting:
+        Step.update(**_afresh(step)).where(Step.id == step.id).execute()
+    return len(resting)
+
+
+def bounce(message_id: str, *, detail: str, code: str = BOUNCED) -> Step | None:
+    """A mail that a server had accepted came back: it is dead and asks for another address.
+
+    `message_id` as it stands in the mail or as we store it. None when no mail of this id went out, or when it is known
+    to be dead already. Of a mail that was sent again since, only the newest copy counts: an older one is told.
+    """
+    with transaction():
+        step = find_mail(message_id)
+        if step is None:
+            return None
+        _lock(step.order)
+        is_new = (Step.id == step.id) & (Step.state == StepState.DONE)
+        is_new &= Step.error_code.is_null() | (Step.error_code != code)
+        is_newest = _newest_epoch(step) == step
+        state = StepState.DEAD if is_newest else StepState.DONE
+        if not Step.update(state=state, error_code=code, error_text=detail[:2000]).where(is_new).execute():
+            return None
+        _told(step.order, "mail_bounced", step, code=code, detail=detail[:500], to=address_of(step))
+        return Step.get_by_id(step.id)
+
+
+def find_mail(message_id: str) -> Step | None:
+    """The step of a Message-ID, as it stands in the mail or as we store it; None for one that is not ours."""
+    stored = message_id.strip().strip("<>").rpartition("@")[0] or message_id.strip()
+    found: Step | None = Step.select().where(Step.message_id == stored).order_by(Step.id).first()
+    return found
+
+
+def address_of(step: Step) -> str:
+    """To whom a mail step goes, as the order says now."""
+    email = step.unit.recipient_email if step.name == StepName.DELIVER_RECIPIENT else step.order.buyer_email
+    return str(email)
+
+
+def hasten(codes: Collection[str]) -> int:
+    """Make every step due now that waits because of one of `codes`: what kept them is over. Returns how many."""
+    now = clock.now()
+    with transaction():
+        is_kept = Step.state.in_(TRYING_AGAIN) & Step.error_code.in_(list(codes)) & (Step.not_before > now)
+        return int(Step.update(not_before=now).where(is_kept).execute())
 
 
 def correct_address(order: Order, step_id: int, *, email: str, token: int, actor: str) -> None:
     """Give a mail that could not be delivered another address and send it now. Raises StepNotRetryable."""
     with transaction():
+        _lock(order)
         step = order.steps.where(Step.id == step_id, Step.name.in_(MAILS)).first()
         if step is None or not _reopen(step, token=token):
             raise refusals.StepNotRetryable("This mail is not waiting for another address.")
@@ -185,20 +302,13 @@ def correct_address(order: Order, step_id: int, *, email: str, token: int, actor
         else:
             old_email = order.buyer_email
             Order.update(buyer_email=email).where(Order.id == order.id).execute()
-        timeline.record(
-            order.merchant,
-            "address_corrected",
-            order=order,
-            actor=actor,
-            unit_no=step.unit_no,
-            old_email=old_email,
-            new_email=email,
-        )
+        _told(order, "address_corrected", step, actor=actor, old_email=old_email, new_email=email)
 
 
 def resend(order: Order, step_id: int, *, token: int, actor: str) -> Step:
     """Send a mail that went out before once more: a new step with its own Message-ID. Raises StepNotRetryable."""
     with transaction():
+        _lock(order)
         step = order.steps.where(Step.id == step_id, Step.name.in_(MAILS)).first()
         newest = _newest_epoch(step) if step is not None else None
         if step is None or newest != step or step.token != token or step.state != StepState.DONE:
@@ -207,7 +317,7 @@ def resend(order: Order, step_id: int, *, token: int, actor: str) -> Step:
             fresh = _add(order, step.unit_no, StepName(step.name), needs=None, at=clock.now(), epoch=step.epoch + 1)
         except peewee.IntegrityError as error:
             raise refusals.StepNotRetryable("This mail is being sent again already.") from error
-        timeline.record(order.merchant, "mail_sent_again", order=order, actor=actor, unit_no=step.unit_no)
+        _told(order, "mail_sent_again", step, actor=actor)
     return fresh
 
 
@@ -219,6 +329,24 @@ def beat(worker: str) -> None:
             conflict_target=[Worker.name], update={Worker.seen_at: now}
         ).execute()
         Worker.delete().where(Worker.seen_at < now - timedelta(days=2)).execute()
+
+
+def is_outage(step: Step, *, code: str, orders: int) -> bool:
+    """Whether the mails of so many orders in a row, this step's among them, failed with `code`."""
+    ended = (
+        StepAttempt.select(StepAttempt.code, Step.order.alias("order_id"))
+        .join(Step)
+        .where(Step.name.in_(MAILS), StepAttempt.outcome.in_(("done", "failed", "unknown")))
+        .order_by(StepAttempt.id.desc())
+        .limit(orders * 4)
+    )
+    failed = {step.order_id}
+    rows: Any = ended.tuples()
+    for found, order_id in rows:
+        if found != code:
+            break
+        failed.add(order_id)
+    return len(failed) >= orders
 
 
 def oldest_due_at(at: datetime) -> datetime | None:
@@ -236,7 +364,7 @@ def unplanned_orders() -> list[Order]:
 def adopt(order: Order) -> None:
     """Plan a paid order that has no steps; harmless when somebody else just did."""
     with transaction():
-        order = locked(Order.select().where(Order.id == order.id)).get()
+        order = _lock(order)
         if not order.steps.exists():
             plan(order)
 
@@ -265,12 +393,15 @@ def _add(order: Order, unit_no: int, name: StepName, *, needs: StepName | None, 
 
 def _is_due(at: datetime) -> peewee.Expression:
     is_waiting = Step.state.in_(WAITING) & (Step.not_before <= at)
-    return is_waiting | ((Step.state == StepState.RUNNING) & (Step.lease_until < at))
+    # A step of a newer version of the product, say after going back to an older one, is not ours to judge.
+    return Step.name.in_(list(POLICIES)) & (is_waiting | ((Step.state == StepState.RUNNING) & (Step.lease_until < at)))
 
 
-def _take(worker: str, *, order_id: int | None) -> Step | None:
+def _take(worker: str, *, order_id: int | None, without: Collection[StepName]) -> Step | None:
     now = clock.now()
     due = Step.select(Step.id).where(_is_due(now))
+    if without:
+        due = due.where(Step.name.not_in(list(without)))
     if order_id is not None:
         due = due.where(Step.order == order_id)
     # A step whose worker died became due when its lease ended: it goes behind the others, so that one that kills its
@@ -303,7 +434,114 @@ def _close_stale_attempts(step: Step) -> None:
     ).execute()
 
 
+def _lock(order: Order) -> Order:
+    found: Order = locked(Order.select().where(Order.id == order.id)).get()
+    return found
+
+
+def _lock_place(step: Step) -> None:
+    # Who locks the order locks its steps next. The rows that go with a step's end name the order, and waiting for it
+    # with the step in hand would be a deadlock; so the order comes first here too, as lightly as such a row needs it.
+    if is_postgresql():
+        place = Order.select(Order.id).where(Order.id == step.order_id)
+        place.for_update("FOR KEY SHARE").execute()  # type: ignore[arg-type]
+
+
+def _locked_voucher(step: Step) -> Voucher | None:
+    units = Unit.select(Unit.id).where(Unit.order == step.order_id, Unit.unit_no == step.unit_no)
+    found: Voucher | None = locked(Voucher.select().where(Voucher.unit.in_(units))).first()
+    return found
+
+
+def _require_transaction() -> None:
+    if not db.in_transaction():
+        raise RuntimeError("steps rest and come back inside the transaction that learned why")
+
+
+def _of(order: Order, unit_nos: Collection[int] | None) -> peewee.Expression:
+    whole = Step.order == order.id
+    return whole if unit_nos is None else whole & Step.unit_no.in_(list(unit_nos))
+
+
+def _rest(which: peewee.Expression, *, code: str, at: datetime) -> int:
+    """Skip `which` steps, whatever they are at, and end their open attempts."""
+    ids = [step.id for step in Step.select(Step.id).where(which)]
+    is_open = StepAttempt.step.in_(ids) & StepAttempt.ended_at.is_null()
+    resting = Step.update(
+        state=StepState.SKIPPED, finished_at=at, lease_until=None, error_code=code, error_text=None
+    ).where(Step.id.in_(ids) & which)
+    count = int(resting.execute())
+    StepAttempt.update(ended_at=at, outcome="skipped", code=code).where(is_open).execute()
+    return count
+
+
+def _is_stoppable(step: Step, at: datetime) -> bool:
+    return step.state in WAITING or step.is_planned(at)
+
+
+def _afresh(step: Step) -> dict[str, object]:
+    """What a resting or dead step becomes when it is taken up again, with a new budget."""
+    now = clock.now()
+    is_planned = step.state == StepState.SKIPPED and step.attempt == 0 and step.not_before > now
+    return {
+        "state": StepState.READY if _has_what_it_needs(step) else StepState.BLOCKED,
+        "not_before": step.not_before if is_planned else now,
+        "finished_at": None,
+        "attempt": 0,
+        "first_failed_at": None,
+    }
+
+
+def _has_what_it_needs(step: Step) -> bool:
+    if step.needs is None:
+        return True
+    same_unit = (Step.order == step.order_id) & (Step.unit_no == step.unit_no)
+    return Step.select().where(same_unit, Step.name == step.needs, _opens_the_way()).exists()
+
+
+def _opens_the_way() -> peewee.Expression:
+    # A PDF that cannot be made holds no mail back: the code and the link go out without it.
+    is_hopeless = (Step.name == StepName.DOCUMENT) & (Step.state == StepState.DEAD)
+    return (Step.state == StepState.DONE) | is_hopeless
+
+
+def _wake_followers(step: Step) -> None:
+    Step.update(state=StepState.READY).where(
+        Step.order == step.order_id,
+        Step.unit_no == step.unit_no,
+        Step.needs == step.name,
+        Step.state == StepState.BLOCKED,
+    ).execute()
+
+
+def _skip(step: Step, *, code: str) -> None:
+    _update_held(step, state=StepState.SKIPPED, finished_at=clock.now(), lease_until=None, error_code=code)
+    _end_attempt(step, "skipped", code=code)
+    _record(step, "step_skipped", Failure(code))
+
+
+def _wait_for_us(step: Step, failure: Failure) -> None:
+    """Wait without having tried: the attempt is given back."""
+    next_at = clock.now() + max(_OURS_PAUSE, failure.at_least)
+    with transaction():
+        _update_held(
+            step,
+            state=StepState.RETRY_WAIT,
+            attempt=step.attempt - 1,
+            not_before=next_at,
+            lease_until=None,
+            send_started_at=None,
+            error_code=failure.code,
+            error_text=failure.detail[:2000],
+        )
+        _end_attempt(step, "failed", code=failure.code, detail=failure.detail)
+        # It asks again every minute, perhaps for a day: said once is enough.
+        if step.error_code != failure.code:
+            _record(step, "step_failed", failure, next_at=next_at.isoformat())
+
+
 def _update_held(step: Step, **changes: object) -> None:
+    _lock_place(step)
     held = Step.id == step.id, Step.token == step.token, Step.state == StepState.RUNNING
     if not Step.update(**changes).where(*held).execute():
         raise LeaseLost(f"step {step.id} is not ours any more (token {step.token})")
@@ -320,6 +558,8 @@ def _bury(step: Step, failure: Failure) -> None:
     )
     _end_attempt(step, "failed", code=failure.code, detail=failure.detail)
     _record(step, "step_dead", failure)
+    if step.name == StepName.DOCUMENT:
+        _wake_followers(step)
 
 
 def _end_attempt(step: Step, outcome: str, *, code: str | None = None, detail: str = "") -> None:
@@ -343,13 +583,18 @@ def _record(step: Step, kind: str, failure: Failure, *, next_at: str | None = No
     )
 
 
+def _told(order: Order, kind: str, step: Step, *, actor: str = "system", **facts: object) -> None:
+    about = {"step": str(step.name), "unit_no": step.unit_no} | facts
+    timeline.record(order.merchant, kind, order=order, voucher=None, actor=actor, **about)
+
+
 def _reopen(step: Step, *, token: int) -> bool:
-    fresh_budget = {"attempt": 0, "first_failed_at": None} if step.state == StepState.DEAD else {}
-    return bool(
-        Step.update(state=StepState.READY, not_before=clock.now(), finished_at=None, **fresh_budget)
-        .where(Step.id == step.id, Step.token == token, Step.state.in_(RETRYABLE))
-        .execute()
-    )
+    is_stopped = (Step.state == StepState.SKIPPED) & Step.error_code.in_(RESUMED_BY_HAND)
+    changes = _afresh(step)
+    if step.state in TRYING_AGAIN:
+        changes = {"state": StepState.READY, "not_before": clock.now(), "finished_at": None}
+    is_waiting = Step.state.in_(RETRYABLE) | is_stopped
+    return bool(Step.update(**changes).where(Step.id == step.id, Step.token == token, is_waiting).execute())
 
 
 def _newest_epoch(step: Step) -> Step:

@@ -170,12 +170,16 @@ def _held_payments(merchant: Merchant) -> Iterator[Need]:
     held = (
         Payment.select(Payment, Order)
         .join(Order)
-        .where(Payment.merchant == merchant, Payment.state == PaymentState.REVIEW)
+        .where(Payment.merchant == merchant, Payment.state == PaymentState.REVIEW, ~_is_going_back())
     )
     for payment in held:
         received = {"received_minor": payment.received_minor, "received_currency": payment.received_currency}
         asked = {"amount_minor": payment.amount_minor, "currency": payment.currency}
         yield _of_order(NeedKind.REVIEW, str(payment.id), payment.order, since=payment.created_at, **asked, **received)
+
+
+def _is_going_back() -> peewee.Function:
+    return peewee.fn.EXISTS(Refund.select().where(Refund.payment == Payment.id, Refund.state.in_(MOVING)))
 
 
 def _disputes(merchant: Merchant) -> Iterator[Need]:

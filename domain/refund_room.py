@@ -36,9 +36,9 @@ class Room:
 
 
 def of(order: Order) -> Room:
-    """The room of an order; none before it is paid."""
-    payment = order.payments.where(Payment.state == PaymentState.PAID).first()
-    if payment is None:
+    """The room of an order; none before it is paid, and none for a payment to which Stripe gave no id."""
+    payment = _price_of(order)
+    if payment is None or payment.payment_intent_id is None:
         return Room(None, 0, ())
     gone = _parts_gone(order)
     return Room(payment, left_minor(payment), [_unit_room(unit, gone.get(unit.unit_no, 0)) for unit in order.units])
@@ -51,9 +51,10 @@ def left_minor(payment: Payment) -> int:
     return received - sum(refund.amount_minor for refund in moving)
 
 
-def returned_minor(order: Order) -> int:
-    """What of an order's price went back or is on its way, in minor units."""
-    return sum(refund.amount_minor for refund in order.refunds if refund.state in MOVING)
+def is_all_back(order: Order) -> bool:
+    """True when the whole price of a paid order went back or is on its way."""
+    payment = _price_of(order)
+    return payment is not None and left_minor(payment) <= 0
 
 
 def check(found: Room, amounts: Mapping[int, int], *, is_insisting: bool) -> None:
@@ -68,6 +69,12 @@ def check(found: Room, amounts: Mapping[int, int], *, is_insisting: bool) -> Non
         if not 0 <= wanted <= most_minor or _is_part_of_nothing(by_no[unit_no], wanted):
             detail = f"Up to {most_minor} minor units of voucher {unit_no} can go back."
             raise refusals.RefundTooLarge(detail, refundable_minor=most_minor, unit_no=unit_no)
+
+
+def _price_of(order: Order) -> Payment | None:
+    """The one payment that paid the order; what was paid twice is another."""
+    paid: Payment | None = order.payments.where(Payment.state == PaymentState.PAID).first()
+    return paid
 
 
 def _most_minor(each: UnitRoom | None, *, is_insisting: bool) -> int:

@@ -72,7 +72,7 @@ def ask(
     public_id = f"rfd_{nonce}"
     with transaction():
         order = freezes.lock(order)
-        known: Refund | None = order.refunds.where(Refund.public_id == public_id).first()
+        known = _asked_before(order, public_id)
         if known is not None:
             return known
         found = refund_room.of(order)
@@ -81,8 +81,10 @@ def ask(
         _require_uncontested(order)
         refund_room.check(found, amounts, is_insisting=is_insisting)
         refund = _write(found.payment, public_id, sum(amounts.values()), actor=actor, reason=reason, parts=amounts)
+        # A payment that was accepted although it was too small: with all of it back, nothing of the vouchers stays.
+        is_all_back = refund_room.is_all_back(order)
         for each in found.units:
-            amount_minor = amounts.get(each.unit.unit_no, 0)
+            amount_minor = each.unused_minor if is_all_back else amounts.get(each.unit.unit_no, 0)
             if amount_minor:
                 _take_off(refund, each, amount_minor)
     return refund
@@ -97,10 +99,10 @@ def ask_held(payment: Payment, *, nonce: str, actor: str, reason: str = "") -> R
     with transaction():
         order = freezes.lock(payment.order)
         payment = Payment.get_by_id(payment.id)
-        known: Refund | None = order.refunds.where(Refund.public_id == public_id).first()
+        known = _asked_before(order, public_id)
         if known is not None:
             return known
-        left_minor = refund_room.left_minor(payment)
+        left_minor = refund_room.left_minor(payment) if payment.payment_intent_id is not None else 0
         if payment.state != PaymentState.REVIEW or left_minor <= 0:
             raise refusals.NothingToDecide("This payment is not held any more.")
         return _write(payment, public_id, left_minor, actor=actor, reason=reason)
@@ -156,14 +158,14 @@ def decide(refund: Refund, *, is_taken_off: bool, actor: str) -> None:
             taken_minor = freezes.take_off(
                 order, amount_minor=refund.amount_minor, key=idempotency_key(refund), reason=AT_STRIPE, actor=actor
             )
-            if _is_all_back(order):
+            if refund_room.is_all_back(order):
                 fulfilment.skip_open(order, code="refunded")
         Refund.update(decided_at=clock.now()).where(Refund.id == refund.id).execute()
         timeline.record(
             order.merchant, "refund_decided", order=order, actor=actor, is_taken_off=is_taken_off,
             amount_minor=taken_minor,
         )  # fmt: skip
-        if not (is_taken_off and _is_all_back(order)):
+        if not (is_taken_off and refund_room.is_all_back(order)):
             freezes.thaw(order, actor=actor, reason=AT_STRIPE)
 
 
@@ -188,6 +190,14 @@ def is_key_fresh(refund: Refund) -> bool:
     """True while Stripe is sure to remember the key: the same request again cannot send the money twice."""
     age: timedelta = clock.now() - refund.created_at
     return age < KEY_LIFE
+
+
+def _asked_before(order: Order, public_id: str) -> Refund | None:
+    """The refund of this nonce. Raises AlreadyUsed when it was for another order."""
+    known: Refund | None = Refund.get_or_none(Refund.public_id == public_id)
+    if known is not None and known.order_id != order.id:
+        raise refusals.AlreadyUsed("This form belongs to another order.")
+    return known
 
 
 def _require_uncontested(order: Order) -> None:
@@ -269,7 +279,7 @@ def _succeed(refund: Refund, order: Order) -> None:
         _return(refund.payment, order)
     for void in _voids(refund):
         freezes.end_if_unused(void.voucher_id, actor=refund.actor, reason="refund")
-    if _is_all_back(order):
+    if refund_room.is_all_back(order):
         disputes.close_warnings(order)
 
 
@@ -292,6 +302,14 @@ def _return(payment: Payment, order: Order) -> None:
     if refund_room.left_minor(payment) > 0:
         return
     Payment.update(state=PaymentState.RETURNED).where(Payment.id == payment.id).execute()
+    timeline.record(
+        order.merchant,
+        "payment_returned",
+        order=order,
+        actor=STRIPE,
+        amount_minor=payment.received_minor,
+        currency=payment.received_currency or payment.currency,
+    )
     Order.update(payment_state=PaymentState.RETURNED).where(
         Order.id == order.id, Order.payment_state == PaymentState.REVIEW
     ).execute()
@@ -324,7 +342,7 @@ def _adopt(payment: Payment, order: Order, report: RefundReport) -> Refund:
         freezes.freeze(order, reason=AT_STRIPE)
     elif payment.state == PaymentState.REVIEW and state == RefundState.SUCCEEDED:
         _return(payment, order)
-    if state == RefundState.SUCCEEDED and _is_all_back(order):
+    if state == RefundState.SUCCEEDED and refund_room.is_all_back(order):
         disputes.close_warnings(order)
     return refund
 
@@ -346,14 +364,10 @@ def _voids(refund: Refund) -> list[Entry]:
     )
 
 
-def _is_all_back(order: Order) -> bool:
-    return refund_room.returned_minor(order) >= order.total_minor
-
-
 def _postpone(refund: Refund) -> None:
     if refund.state not in UNANSWERED:
         return
-    gap = CHECK_GAPS[min(refund.checks + 1, len(CHECK_GAPS) - 1)]
+    gap = CHECK_GAPS[min(refund.checks, len(CHECK_GAPS) - 1)]
     Refund.update(checks=Refund.checks + 1, next_check_at=clock.now() + gap).where(Refund.id == refund.id).execute()
 
 

@@ -26,13 +26,20 @@ class Change:
     metadata: dict[str, str] | None = None
 
 
-def change(voucher_id: int, wanted: Change, *, actor: str, reason: str = "") -> Voucher:
+def change(voucher_id: int, wanted: Change, *, actor: str, reason: str = "", may_thaw: bool = False) -> Voucher:
     """Change a voucher inside its caller's transaction; the voucher as it is afterwards.
 
-    A cancellation frees its holds. What is already so is neither written nor told. Raises TransitionNotAllowed,
-    VoucherInactive for dates of a cancelled voucher, and FieldsRefused for dates that leave no day to redeem.
+    A cancellation frees its holds. What is already so is neither written nor told. One that is frozen becomes active
+    by hand only for somebody who knows why it was (`may_thaw`). Raises TransitionNotAllowed, VoucherInactive for dates
+    of a cancelled voucher, and FieldsRefused for dates that leave no day to redeem.
     """
     voucher = entries.lock(voucher_id)
+    if voucher.is_frozen and wanted.status == VoucherStatus.ACTIVE and not may_thaw:
+        raise refusals.TransitionNotAllowed(
+            "The payment of this voucher is contested or was sent back; an owner decides in the dashboard.",
+            voucher_status=str(ShownStatus.SUSPENDED),
+            allowed=[str(ShownStatus.CANCELLED)],
+        )
     if wanted.fields & {"valid_from", "expires_at"}:
         statuses.require(voucher, Verb.DATE)
         _check_dates(voucher, wanted)
@@ -53,7 +60,8 @@ def change(voucher_id: int, wanted: Change, *, actor: str, reason: str = "") -> 
 
 def set_status(voucher_id: int, status: VoucherStatus, *, actor: str, reason: str = "") -> Voucher:
     """Block, unblock, activate or cancel. Raises TransitionNotAllowed."""
-    return change(voucher_id, Change(frozenset({"status"}), status=status), actor=actor, reason=reason)
+    wanted = Change(frozenset({"status"}), status=status)
+    return change(voucher_id, wanted, actor=actor, reason=reason, may_thaw=True)
 
 
 def freeze(voucher_id: int, *, reason: str) -> bool:

@@ -1,17 +1,18 @@
 """Mails: the voucher to whom it is for, the receipt to a buyer whose vouchers go to others."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from babel.dates import format_datetime
 
 from database import transaction
-from domain import clock, fulfilment, money, timeline
-from domain.states import DELIVERABLE, StepName
+from domain import breakers, clock, fulfilment, money, timeline
+from domain.states import DELIVERABLE, MAILS, StepName, StepState
 from effects import document, links
 from effects import voucher as vouchers
 from effects.outside import here
 from gateways import letters
-from gateways.mailer import Failure, Letter, MailFailed
+from gateways.mailer import Accepted, Failure, Letter, MailFailed
 from models import Merchant, Order, Step, Unit, Voucher
 
 # A server that says "later" means minutes (greylisting); one that refuses us needs a person before it changes its mind.
@@ -19,19 +20,26 @@ _AT_LEAST = {Failure.NOT_NOW: timedelta(seconds=30), Failure.OURS: timedelta(sec
 _GREYLISTED = (450, 451)
 _GREYLIST_PAUSE = timedelta(minutes=5)
 _PERMANENT = frozenset({Failure.BAD_ADDRESS, Failure.REFUSED})
+# One order that finds nobody may be bad luck or a bad letter; so many in a row are a server that is away.
+_ORDERS_UNTIL_OUTAGE = 5
+# What waited for the server alone, and goes out at once when it is back.
+_KEPT_BY_THE_LINE = (f"mail_{Failure.OURS}", f"mail_{Failure.UNREACHABLE}")
 
 
 class PdfMissing(Exception):
-    """The PDF that was made is not there any more."""
+    """The PDF is not there, and somebody is still at it."""
 
 
 def deliver(step: Step) -> None:
-    """Mail one voucher with its PDF to its recipient, or to the buyer when nobody else was named."""
+    """Mail one voucher with its PDF to its recipient, or to the buyer when nobody else was named.
+
+    A PDF that could not be made for good holds nobody back: code and link go out without it.
+    """
     order = step.order
     unit = step.unit
     voucher = unit.voucher
     if voucher.status not in DELIVERABLE:
-        fulfilment.skip(step, code=f"voucher_{voucher.status}")
+        fulfilment.skip(step, code=fulfilment.why_withheld(voucher))
         return
     is_to_buyer = step.name == StepName.DELIVER_BUYER
     to = order.buyer_email if is_to_buyer else unit.recipient_email
@@ -64,22 +72,65 @@ def confirm_purchase(step: Step) -> None:
     _send(step, letter)
 
 
-def failure(error: MailFailed) -> fulfilment.Failure:
-    """How the step machine should take it that a mail was not accepted."""
+def failure(error: MailFailed, *, step: Step) -> fulfilment.Failure:
+    """How the step machine should take it that a mail was not accepted.
+
+    What would happen to every other mail too trips the breaker; a letter that was looked at and refused mends it.
+    """
     code = "bad_address" if error.kind == Failure.BAD_ADDRESS else f"mail_{error.kind}"
     said = error.detail if error.code is None else f"{error.code} {error.detail}"
+    is_ours = error.kind == Failure.OURS or (error.kind == Failure.UNREACHABLE and _is_away(step, code=code))
+    if is_ours:
+        breakers.trip(breakers.MAIL, code=code, detail=said)
+    elif error.kind in _PERMANENT and error.code is not None:
+        note_line_works()
     return fulfilment.Failure(
         code,
         said,
         is_permanent=error.kind in _PERMANENT,
         is_unknown=error.kind == Failure.UNKNOWN,
+        is_ours=is_ours,
         at_least=_GREYLIST_PAUSE if error.code in _GREYLISTED else _AT_LEAST.get(error.kind, timedelta()),
     )
 
 
+def post(letter: Letter) -> Accepted:
+    """Hand a letter over, with our address for returned mail on its envelope. Raises MailFailed."""
+    outside = here()
+    return outside.mailer.send(replace(letter, bounces_to=outside.settings.mail_bounce_address or None))
+
+
+def own_message_id(local: str) -> str:
+    """A Message-ID of the sender's domain."""
+    return f"<{local}@{here().settings.sender.rpartition('@')[2]}>"
+
+
+def note_line_works() -> None:
+    """The mail server takes our letters: close the breaker, and let everything go that waited for it alone."""
+    if breakers.is_open(breakers.MAIL):
+        # First this: once the breaker is closed nobody would come back for them.
+        fulfilment.hasten(_KEPT_BY_THE_LINE)
+        breakers.mend(breakers.MAIL)
+
+
+def claim(worker: str, *, order_id: int | None = None) -> Step | None:
+    """The next due step, mails only while the line works; of a broken line one mail a minute asks how it is."""
+    if not breakers.is_open(breakers.MAIL):
+        return fulfilment.claim(worker, order_id=order_id)
+    step = fulfilment.claim(worker, order_id=order_id, without=MAILS)
+    if step is None and breakers.may_probe(breakers.MAIL):
+        return fulfilment.claim(worker, without=[name for name in StepName if name not in MAILS])
+    return step
+
+
+def _is_away(step: Step, *, code: str) -> bool:
+    return breakers.is_open(breakers.MAIL) or fulfilment.is_outage(step, code=code, orders=_ORDERS_UNTIL_OUTAGE)
+
+
 def _send(step: Step, letter: Letter) -> None:
-    fulfilment.note_sending(step)
-    accepted = here().mailer.send(letter)
+    if not fulfilment.note_sending(step):
+        return
+    accepted = post(letter)
     order = step.order
     with transaction():
         fulfilment.finish(step)
@@ -94,10 +145,11 @@ def _send(step: Step, letter: Letter) -> None:
             reply=accepted.reply,
             attempt=step.attempt,
         )
+    note_line_works()
 
 
 def _message_id(step: Step) -> str:
-    return f"<{step.message_id}@{here().settings.sender.rpartition('@')[2]}>"
+    return own_message_id(str(step.message_id))
 
 
 def _shop(merchant: Merchant, *, accent: str) -> letters.Shop:
@@ -112,8 +164,8 @@ def _shop(merchant: Merchant, *, accent: str) -> letters.Shop:
 
 def _gift(voucher: Voucher, *, order: Order, unit: Unit) -> letters.GiftVoucher:
     pdf = document.stored_pdf(voucher)
-    if pdf is None:
-        raise PdfMissing(f"voucher {voucher.public_id} has no PDF")
+    if pdf is None and not _is_pdf_hopeless(order, unit):
+        raise PdfMissing(f"voucher {voucher.public_id} has no PDF yet")
     issue = voucher.issue
     return letters.GiftVoucher(
         code=vouchers.read_code(voucher),
@@ -124,7 +176,13 @@ def _gift(voucher: Voucher, *, order: Order, unit: Unit) -> letters.GiftVoucher:
         message=unit.message,
         valid_until_text=document.day(voucher.expires_at, order.merchant, order.locale),
         pdf=pdf,
+        is_pdf_late=pdf is None,
     )
+
+
+def _is_pdf_hopeless(order: Order, unit: Unit) -> bool:
+    makes_pdf = (Step.name == StepName.DOCUMENT) & (Step.unit_no == unit.unit_no)
+    return order.steps.where(makes_pdf, Step.state == StepState.DEAD).exists()
 
 
 def _purchase(order: Order) -> letters.Purchase:

@@ -29,7 +29,7 @@ EFFECTS = {
 def run_due(worker: str, *, order_id: int | None = None) -> int:
     """Work on due steps (of one order, if named) until none is left; returns how many were worked on."""
     count = 0
-    while (step := fulfilment.claim(worker, order_id=order_id)) is not None:
+    while (step := mail.claim(worker, order_id=order_id)) is not None:
         perform(step)
         count += 1
     return count
@@ -46,13 +46,16 @@ def perform(step: Step) -> None:
         _fail(step, error)
 
 
-def sweep(worker: str) -> dict[str, int]:
-    """One round of the sweeper: heartbeat, forgotten orders, due steps, unreported payments, batches, old holds."""
+def sweep(worker: str, *, asks_stripe: bool = True) -> dict[str, int]:
+    """One round of the sweeper: heartbeat, forgotten orders, due steps, unreported payments, batches, old holds.
+
+    A worker's own watch asks Stripe beside it (`asks_stripe` False), so that a slow Stripe delays no voucher.
+    """
     fulfilment.beat(worker)
     for order in fulfilment.unplanned_orders():
         fulfilment.adopt(order)
     steps = run_due(worker)
-    asked = payment.reconcile(checkout.payments_to_check(clock.now()))
+    asked = payment.reconcile(checkout.payments_to_check(clock.now())) if asks_stripe else {}
     expired = checkout.expire_unopened(clock.now())
     settled = run_due(worker) if asked.get(checkout.Outcome.SETTLED) else 0
     return {
@@ -90,7 +93,7 @@ def _keep(step: Step, done: threading.Event) -> None:
 
 
 def _fail(step: Step, error: Exception) -> None:
-    failure = _failure(error)
+    failure = _failure(error, step)
     log.warning(
         "step_failed", step=step.id, name=str(step.name), code=failure.code, exc_info=failure.code == "unexpected"
     )
@@ -100,11 +103,13 @@ def _fail(step: Step, error: Exception) -> None:
         log.warning("lease_lost", step=step.id, name=str(step.name), token=step.token)
 
 
-def _failure(error: Exception) -> fulfilment.Failure:
+def _failure(error: Exception, step: Step) -> fulfilment.Failure:
     if isinstance(error, MailFailed):
-        return mail.failure(error)
+        return mail.failure(error, step=step)
     if isinstance(error, DocumentFailed | document.DocumentDiffers):
-        return document.failure(error)
+        return document.failure(error, step=step)
+    if isinstance(error, mail.PdfMissing):
+        return fulfilment.Failure("pdf_missing", str(error))
     if isinstance(error, SealBroken):
         return fulfilment.Failure("seal_broken", str(error))
     return fulfilment.Failure("unexpected", f"{type(error).__name__}: {error}")

@@ -36,7 +36,10 @@ class Shop:
 
 @dataclass(frozen=True)
 class GiftVoucher:
-    """One voucher as the reader sees it. `value_text` is empty when hidden; `pdf` None when there is none yet."""
+    """One voucher as the reader sees it. `value_text` is empty when hidden; `pdf` None when there is none yet.
+
+    With `is_pdf_late` the letter says where the PDF will be found.
+    """
 
     code: str
     link: str
@@ -46,6 +49,7 @@ class GiftVoucher:
     message: str = ""
     valid_until_text: str = ""
     pdf: bytes | None = None
+    is_pdf_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def voucher_letter(
     A recipient never reads a price beyond the value of the voucher itself.
     """
     name = "voucher_buyer" if purchase else "voucher_recipient"
-    values = {"vouchers": vouchers, "sender_name": sender_name, "purchase": purchase}
+    is_pdf_late = any(voucher.is_pdf_late for voucher in vouchers)
+    values = {"vouchers": vouchers, "sender_name": sender_name, "purchase": purchase, "is_pdf_late": is_pdf_late}
     return _written(
         name,
         values,
@@ -118,6 +123,11 @@ def receipt_letter(
     return _written(
         "receipt", values, shop=shop, to=to, message_id=message_id, locale=locale, is_test=is_test, attachments=()
     )
+
+
+def trial_letter(*, shop: Shop, to: str, message_id: str, locale: Locale) -> Letter:
+    """A letter that sells nothing and only shows that letters arrive, for whoever sets the mail server up."""
+    return _written("trial", {}, shop=shop, to=to, message_id=message_id, locale=locale, is_test=False, attachments=())
 
 
 def pdf_name(shop_name: str, *, locale: Locale, number: int | None = None) -> str:

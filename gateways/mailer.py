@@ -34,7 +34,13 @@ _MIME_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 _PART_HEADERS = frozenset({"mime-version", "content-type", "content-transfer-encoding", "content-disposition"})
 _LETTER_HEADERS = _PART_HEADERS | {"subject", "from", "to", "date", "message-id", "reply-to", "auto-submitted"}
 _MISSING_AUTHENTICATION = (530, 534, 535, 538)
-_TOO_LARGE = 552
+_NO_ROOM = 552
+# A server that will not pass our letters on says so when it hears the first address that is not its own.
+# Never by the word alone: it may stand in the address that it repeats.
+_RELAYING = re.compile(
+    r"\brelay(ing)?( access)? (is )?(denied|not |prohibited)|\b(not|unable|cannot) .{0,20}\brelay\b", re.I
+)
+_POLICY = "5.7."
 _SHORT = 60
 
 
@@ -49,7 +55,10 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Letter:
-    """A finished letter to one person. `message_id` with its angle brackets is sent exactly as given."""
+    """A finished letter to one person. `message_id` with its angle brackets is sent exactly as given.
+
+    `bounces_to` is where servers report that it came back; without it, to the sender.
+    """
 
     to: str
     subject: str
@@ -60,6 +69,7 @@ class Letter:
     reply_to: str | None = None
     attachments: tuple[Attachment, ...] = ()
     auto_submitted: bool = True
+    bounces_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +138,12 @@ class Mailer:
     def send(self, letter: Letter) -> Accepted:
         """Hand over `letter`. Raises MailFailed; anything but `UNKNOWN` means that nobody has it."""
         to = _addressee(letter.to)
+        bounces_to = _own_address("bounces_to", letter.bounces_to) if letter.bounces_to else self._sender
         message = _Message(letter, sender=self._sender, to=to)
         content = message.as_bytes()
         _inspect(content, letter, sender=self._sender, to=to)
         with _Line(self._settings, timeout=self._timeout, ca_file=self._ca_file, sender=self._sender) as line:
-            return Accepted(line.hand_over(content, to=to))
+            return Accepted(line.hand_over(content, to=to, bounces_to=bounces_to))
 
     def check(self) -> None:
         """Connect, secure the line and log in, as the settings page's test does. Raises MailFailed."""
@@ -204,10 +215,10 @@ class _Line(flask_mail.Connection):
         with _explained():
             host = self._connected()
             try:
-                host.ehlo_or_helo_if_needed()
+                _greet(host)
                 if self.mail.use_tls:
                     host.starttls(context=self._certificates())
-                    host.ehlo_or_helo_if_needed()
+                    _greet(host)
                 if self.mail.username and self.mail.password:
                     host.login(self.mail.username, self.mail.password)
             except BaseException:
@@ -215,11 +226,11 @@ class _Line(flask_mail.Connection):
                 raise
             return host
 
-    def hand_over(self, content: bytes, *, to: str) -> str:
+    def hand_over(self, content: bytes, *, to: str, bounces_to: str) -> str:
         """The server's last line after taking `content` for `to`. Raises MailFailed."""
         with _explained():
             size = [f"size={len(content)}"] if self.host.has_extn("size") else []
-            self._expect(self.host.mail(self._sender, size), at_5xx=Failure.OURS)
+            self._expect(self.host.mail(bounces_to, size), at_5xx=Failure.OURS)
             self._expect(self.host.rcpt(to), at_5xx=Failure.BAD_ADDRESS)
             self._expect(self.host.docmd("DATA"), at_5xx=Failure.REFUSED, wanted=3)
             self.host.send(re.sub(rb"(?m)^\.", b"..", content))
@@ -259,11 +270,31 @@ class _Line(flask_mail.Connection):
         text = _one_line(line.decode("utf-8", "replace"))
         if code // 100 == wanted:
             return f"{code} {text}"
-        if code in _MISSING_AUTHENTICATION:
-            raise MailFailed(Failure.OURS, code, text)
-        if code == _TOO_LARGE and at_5xx is Failure.OURS:
-            raise MailFailed(Failure.REFUSED, code, text)
-        raise MailFailed({4: Failure.NOT_NOW, 5: at_5xx}.get(code // 100, otherwise), code if code > 0 else None, text)
+        kinds = {4: Failure.NOT_NOW, 5: _blame(code, text, at_5xx)}
+        raise MailFailed(kinds.get(code // 100, otherwise), code if code > 0 else None, text)
+
+
+def _greet(host: smtplib.SMTP) -> None:
+    """EHLO, or HELO for a server that knows no better; one that is busy is not asked twice."""
+    code, line = host.ehlo()
+    if code // 100 == 5:
+        code, line = host.helo()
+    if code // 100 != 2:
+        raise smtplib.SMTPHeloError(code, line)
+
+
+def _blame(code: int, text: str, at_5xx: Failure) -> Failure:
+    """Whose fault a no for good is, where the number and the stage alone do not say it."""
+    if code in _MISSING_AUTHENTICATION:
+        return Failure.OURS
+    if code == _NO_ROOM and at_5xx in (Failure.OURS, Failure.BAD_ADDRESS):
+        # Of the sender: the letter is too large. Of the recipient: the mailbox is full, and RFC 5321 says wait.
+        return Failure.REFUSED if at_5xx is Failure.OURS else Failure.NOT_NOW
+    if at_5xx is Failure.BAD_ADDRESS and _RELAYING.search(text):
+        return Failure.OURS
+    if at_5xx is Failure.BAD_ADDRESS and text.startswith(_POLICY):
+        return Failure.REFUSED
+    return at_5xx
 
 
 @contextlib.contextmanager

@@ -37,6 +37,11 @@ SUBSCRIBED = (
     "radar.early_fraud_warning.updated",
     "account.application.deauthorized",
 )
+# Thin events about the accounts of merchants, where each has its own. Stripe lists them elsewhere.
+OF_ACCOUNTS = (
+    "v2.core.account[requirements].updated",
+    "v2.core.account[configuration.merchant].capability_status_updated",
+)
 
 _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
 # `v2.core.account[configuration.merchant].capability_status_updated` is a type too.

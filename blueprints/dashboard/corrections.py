@@ -15,9 +15,10 @@ from blueprints.dashboard import desk, fields, roles, vouchers, wording
 from blueprints.dashboard.desk import blueprint
 from blueprints.dashboard.fields import Slip
 from database import transaction
-from domain import clock, entries, holds, ledger, refusals
+from domain import clock, entries, fulfilment, holds, ledger, refusals
 from domain import vouchers as voucher_rules
 from domain.states import EntryKind, VoucherStatus
+from effects.outside import here
 from models import Entry, Hold, Voucher
 
 
@@ -38,7 +39,11 @@ def unblock_voucher(public_id: str) -> ResponseReturnValue:
     found = vouchers.voucher_or_404(public_id)
     if found.status == VoucherStatus.PENDING:  # that would be an activation, and staff may not do that
         return vouchers.answer(found, ("run", _("This voucher is not blocked.")))
-    return _move(found, VoucherStatus.ACTIVE, form="unblock", done=_("Voucher unblocked"))
+    if found.is_frozen:  # its payment is contested or went back: whoever frees it takes the loss
+        roles.require_owner()
+    answer = _move(found, VoucherStatus.ACTIVE, form="unblock", done=_("Voucher unblocked"))
+    _send_what_waited(found)
+    return answer
 
 
 @blueprint.post("/vouchers/<public_id>/activation")
@@ -135,6 +140,16 @@ def release_hold(public_id: str) -> ResponseReturnValue:
         holds.release(hold, actor=desk.actor())
 
     return _do(found, release, form=f"hold-{hold.id}", field="hold", done=_("Hold released"))
+
+
+def _send_what_waited(found: Voucher) -> None:
+    """Mails that were held back because the voucher was blocked go out now."""
+    order = found.order
+    if order is None or Voucher.get_by_id(found.id).status != VoucherStatus.ACTIVE:
+        return
+    with transaction():
+        fulfilment.resume(order, codes={"voucher_suspended"}, unit_nos={found.unit.unit_no})
+    here().ring(order.id)
 
 
 def _move(

@@ -6,17 +6,29 @@ from datetime import datetime
 
 import peewee
 
+from blueprints import returns
 from blueprints.dashboard import tracks
 from database import is_postgresql
-from domain import codes
-from domain.states import FINISHED, UNSETTLED, PaymentState, StepState
-from models import Merchant, Order, Payment, Step, Unit, Voucher
+from domain import clock, codes
+from domain.states import (
+    FINISHED,
+    MOVING,
+    UNSETTLED,
+    DisputeState,
+    PaymentState,
+    RefundOrigin,
+    RefundState,
+    StepState,
+)
+from models import Dispute, Merchant, Order, Payment, Refund, Step, Unit, Voucher
 
 PAGE = 50
 # Beyond this many rows on one page a person searches; older ones follow on the next page.
 MOST_ROWS = 500
 LONGEST_SEARCH = 100
-VIEWS = ("all", "needs_you", "in_progress", "done")
+VIEWS = ("all", "needs_you", "in_progress", "done", "refunded")
+# How Stripe's ids begin: sessions, payments, refunds, disputes and warnings.
+_AT_STRIPE = ("cs_", "pi_", "re_", "pyr_", "dp_", "du_", "issfr_")
 _ACTIVE = tuple(state for state in StepState if state not in FINISHED)
 
 
@@ -86,7 +98,7 @@ class Page:
 
 
 def orders(merchant: Merchant, wanted: Wanted, *, at: datetime) -> Page:
-    """The newest orders of a view that match the search, in four queries however many they are."""
+    """The newest orders of a view that match the search, in six queries however many they are."""
     query = merchant.orders.where(_in_view(merchant, wanted.view))
     if wanted.text:
         query = query.where(_matches(merchant, wanted.text))
@@ -108,12 +120,13 @@ def counts(merchant: Merchant) -> dict[str, int]:
     by_state = dict(
         merchant.orders.select(Order.payment_state, peewee.fn.COUNT(Order.id)).group_by(Order.payment_state).tuples()
     )
-    needing, moving = (merchant.orders.where(_in_view(merchant, view)).count() for view in ("needs_you", "in_progress"))
-    paid_and_open = merchant.orders.where(
-        Order.payment_state == PaymentState.PAID, Order.id.in_(_with_steps(merchant, _ACTIVE))
-    ).count()
+    listed = ("needs_you", "in_progress", "refunded")
+    counted = {view: merchant.orders.where(_in_view(merchant, view)).count() for view in listed}
+    # Most orders are done, so those that are not are counted.
+    is_open = Order.id.in_(_with_steps(merchant, _ACTIVE)) | _in_view(merchant, "needs_you")
+    paid_and_open = merchant.orders.where(Order.payment_state == PaymentState.PAID, is_open).count()
     done = by_state.get(PaymentState.PAID, 0) - paid_and_open
-    return {"all": sum(by_state.values()), "needs_you": needing, "in_progress": moving, "done": done}
+    return {"all": sum(by_state.values()), "done": done} | counted
 
 
 def rows_of(found: Sequence[Order], *, at: datetime) -> list[Row]:
@@ -121,12 +134,10 @@ def rows_of(found: Sequence[Order], *, at: datetime) -> list[Row]:
     keys = [order.id for order in found]
     units = _by_order(Unit.select().where(Unit.order.in_(keys)).order_by(Unit.unit_no))
     steps = _by_order(Step.select().where(Step.order.in_(keys)))
-    payments = _by_order(Payment.select().where(Payment.order.in_(keys)).order_by(Payment.attempt))
+    back = _returns(keys)
     return [
         Row(
-            tracks.standing(
-                order, payment=next(reversed(payments.get(order.id, [])), None), steps=steps.get(order.id, []), at=at
-            ),
+            tracks.standing(order, returned=back[order.id], steps=steps.get(order.id, []), at=at),
             units.get(order.id, []),
         )
         for order in found
@@ -156,15 +167,60 @@ def needs_a_person(merchant: Merchant) -> int:
 
 
 def _in_view(merchant: Merchant, view: str) -> peewee.Expression:
-    needs_you = (Order.payment_state == PaymentState.REVIEW) | Order.id.in_(_with_steps(merchant, [StepState.DEAD]))
+    if view == "refunded":
+        back = Refund.select(Refund.order).where(Refund.merchant == merchant, Refund.state.in_(MOVING))
+        return Order.id.in_(back)
+    needs_you = Order.id.in_(_with_steps(merchant, [StepState.DEAD])) | _needs_money_decided(merchant)
     is_open = Order.id.in_(_with_steps(merchant, _ACTIVE))
     if view == "needs_you":
         return needs_you
     if view == "in_progress":
         return (Order.payment_state.in_(UNSETTLED) | is_open) & ~needs_you
     if view == "done":
-        return (Order.payment_state == PaymentState.PAID) & ~is_open
+        return (Order.payment_state == PaymentState.PAID) & ~is_open & ~needs_you
     return Order.merchant == merchant
+
+
+def _needs_money_decided(merchant: Merchant) -> peewee.Expression:
+    """The condition of a query that `Returns.needs_a_person` states of one order."""
+    contested = Dispute.select(Dispute.order).where(Dispute.merchant == merchant, Dispute.state == DisputeState.OPEN)
+    undecided = Refund.select(Refund.order).where(
+        Refund.merchant == merchant,
+        Refund.decided_at.is_null(),
+        Refund.origin == RefundOrigin.STRIPE,
+        Refund.state.in_(MOVING),
+    )
+    ways = (_held(merchant), contested, undecided, _failed(merchant))
+    found = Order.id.in_(ways[0])
+    for way in ways[1:]:
+        found |= Order.id.in_(way)
+    return found
+
+
+def _held(merchant: Merchant) -> peewee.ModelSelect:
+    of_payment = Refund.select(peewee.fn.SUM(Refund.amount_minor)).where(
+        Refund.payment == Payment.id, Refund.state.in_(MOVING)
+    )
+    moving = peewee.fn.COALESCE(of_payment, 0)
+    received = peewee.fn.COALESCE(Payment.received_minor, Payment.amount_minor)
+    is_here = (moving == 0) | (moving < received)
+    return Payment.select(Payment.order).where(
+        Payment.merchant == merchant, Payment.state == PaymentState.REVIEW, is_here
+    )
+
+
+def _failed(merchant: Merchant) -> peewee.ModelSelect:
+    later = Refund.alias()
+    asked_again = later.select(later.id).where(
+        later.payment == Refund.payment, later.id > Refund.id, later.state.in_(MOVING)
+    )
+    return Refund.select(Refund.order).where(
+        Refund.merchant == merchant,
+        Refund.state == RefundState.FAILED,
+        Refund.origin == RefundOrigin.DASHBOARD,
+        Refund.ended_at > clock.now() - returns.FAILED_FOR,
+        ~peewee.fn.EXISTS(asked_again),
+    )
 
 
 def _with_steps(merchant: Merchant, states: Iterable[StepState]) -> peewee.ModelSelect:
@@ -178,16 +234,22 @@ def _is_before(earlier: Order) -> peewee.Expression:
 
 
 def _matches(merchant: Merchant, text: str) -> peewee.Expression:
-    at_stripe = Payment.select(Payment.order).where(
-        Payment.merchant == merchant, (Payment.session_id == text) | (Payment.payment_intent_id == text)
-    )
-    if text.startswith(("cs_", "pi_")):
-        return Order.id.in_(at_stripe)
+    if text.startswith(_AT_STRIPE):
+        return _is_at_stripe_as(merchant, text)
     of_units = Unit.select(Unit.order).join(Order).where(Order.merchant == merchant)
     to_recipients = of_units.where(_contains((Unit.recipient_name, Unit.recipient_email), text))
     by_code = Unit.select(Unit.order).join(Voucher).where(Voucher.merchant == merchant, _has_last4(text))
     in_order = _contains((Order.number, Order.buyer_name, Order.buyer_email), text)
     return in_order | Order.id.in_(to_recipients) | Order.id.in_(by_code)
+
+
+def _is_at_stripe_as(merchant: Merchant, text: str) -> peewee.Expression:
+    payments = Payment.select(Payment.order).where(
+        Payment.merchant == merchant, (Payment.session_id == text) | (Payment.payment_intent_id == text)
+    )
+    refunds = Refund.select(Refund.order).where(Refund.merchant == merchant, Refund.refund_id == text)
+    disputes = Dispute.select(Dispute.order).where(Dispute.merchant == merchant, Dispute.dispute_id == text)
+    return Order.id.in_(payments) | Order.id.in_(refunds) | Order.id.in_(disputes)
 
 
 def _contains(fields: Sequence[peewee.Field], text: str) -> peewee.Expression:
@@ -202,6 +264,13 @@ def _contains(fields: Sequence[peewee.Field], text: str) -> peewee.Expression:
 
 def _has_last4(text: str) -> peewee.Expression:
     return Voucher.code_last4.in_([ending for ending in codes.endings(text) if len(ending) == 4])
+
+
+def _returns(keys: Sequence[int]) -> dict[int, returns.Returns]:
+    payments = _by_order(Payment.select().where(Payment.order.in_(keys)).order_by(Payment.attempt))
+    refunds = _by_order(Refund.select().where(Refund.order.in_(keys)).order_by(Refund.id))
+    disputes = _by_order(Dispute.select().where(Dispute.order.in_(keys)).order_by(Dispute.id))
+    return {key: returns.Returns(*(found.get(key, []) for found in (payments, refunds, disputes))) for key in keys}
 
 
 def _by_order(query: peewee.ModelSelect) -> dict[int, list]:

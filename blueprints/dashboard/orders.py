@@ -5,13 +5,23 @@ from typing import Any
 from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from blueprints import htmx
-from blueprints.dashboard import desk, listing, sentences, tracks, troubles, wording
+from blueprints import htmx, returns
+from blueprints.dashboard import (
+    desk,
+    listing,
+    payment_troubles,
+    refund_words,
+    sentences,
+    stripe_links,
+    tracks,
+    troubles,
+    wording,
+)
 from blueprints.dashboard.desk import blueprint
-from domain import clock
-from domain.states import RETRYABLE, PaymentState
+from domain import clock, refund_room
+from domain.states import RETRYABLE
 from effects import links
-from models import Order, TimelineEntry, Unit, Voucher
+from models import Order, Unit, Voucher
 
 # Where a row's button was pressed → the page that shows it.
 _LISTS = {"list": "dashboard.orders", "urgent": "dashboard.home", "latest": "dashboard.home"}
@@ -48,6 +58,11 @@ def order(number: str) -> ResponseReturnValue:
     return response
 
 
+def page(found: Order, *, status: int = 200, **context: Any) -> ResponseReturnValue:
+    """The order's page with something more on it: a form that is open, or a sentence."""
+    return htmx.respond("dashboard/order.html", "dashboard/_order.html", status=status, **describe(found) | context)
+
+
 def answer(changed: Order, notice: desk.Notice, *, status: int = 200, **context: Any) -> ResponseReturnValue:
     """After a button: the changed fragment for htmx, back to the page with a flashed sentence without it."""
     tone, sentence = notice
@@ -55,9 +70,7 @@ def answer(changed: Order, notice: desk.Notice, *, status: int = 200, **context:
     fresh = Order.get_by_id(changed.id)
     if not htmx.wants_fragment():
         if status != 200:
-            return htmx.respond(
-                "dashboard/order.html", "dashboard/_order.html", status=status, **describe(fresh), **context
-            )
+            return page(fresh, status=status, **context)
         flash(sentence, tone)
         return htmx.redirect(
             url_for(_LISTS[place]) if place in _LISTS else url_for("dashboard.order", number=fresh.number)
@@ -73,13 +86,12 @@ def answer(changed: Order, notice: desk.Notice, *, status: int = 200, **context:
 def describe(found: Order) -> dict[str, Any]:
     """What the order page shows."""
     units = list(found.units)
-    payment = found.latest_payment
-    standing = tracks.standing(found, payment=payment, steps=found.steps, at=clock.now())
+    returned, now = returns.of(found), clock.now()
+    standing = tracks.standing(found, returned=returned, steps=found.steps, at=now)
     vouchers = {voucher.unit_id: voucher for voucher in Voucher.select().where(Voucher.unit.in_(units))}
-    return {
+    return _about_money(found, returned, standing) | {
         "order": found,
         "units": units,
-        "payment": payment,
         "standing": standing,
         "vouchers": vouchers,
         "troubles": _troubles(found, standing, units),
@@ -89,19 +101,28 @@ def describe(found: Order) -> dict[str, Any]:
         "attempts_allowed": tracks.attempts_allowed,
         "wording": wording,
         "buyer_page": links.order_url(found),
-        "now": standing.at,
+        "now": now,
+    }
+
+
+def _about_money(found: Order, returned: returns.Returns, standing: tracks.Standing) -> dict[str, Any]:
+    room, by = refund_room.of(found), payment_troubles.reader()
+    payment = returned.paid or standing.payment_record
+    return {
+        "payment": payment,
+        "returned": returned,
+        "banners": payment_troubles.banners(found, returned, by=by, at=standing.at),
+        "refund_why": payment_troubles.refund_obstacle(found, returned, left_minor=room.left_minor, by=by),
+        "refund_hint": refund_words.room(room),
+        "failure_words": refund_words.failure,
+        "at_stripe": stripe_links.of_payment(payment) if payment is not None and payment.session_id else "",
     }
 
 
 def _troubles(found: Order, standing: tracks.Standing, units: list[Unit]) -> list[tuple[Any, troubles.Trouble]]:
     by_no = {unit.unit_no: unit for unit in units}
-    listed: list[tuple[Any, troubles.Trouble]] = [
+    return [
         (step, troubles.of_step(step, order=found, unit=by_no.get(step.unit_no)))
         for step in standing.stuck_steps
         if step.state in RETRYABLE and step.error_code
     ]
-    if found.payment_state == PaymentState.REVIEW:
-        held = found.timeline.where(TimelineEntry.kind == "payment_held").first()
-        differences = held.facts.get("differences") or {} if held else {}
-        listed.insert(0, (None, troubles.of_review(found, differences)))
-    return listed

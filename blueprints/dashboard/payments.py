@@ -4,6 +4,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
+from blueprints import returns
 from blueprints.dashboard import desk, orders, tracks
 from blueprints.dashboard.desk import blueprint
 from domain import checkout, clock
@@ -27,7 +28,7 @@ def check_payment(number: str) -> ResponseReturnValue:
     """Bring the payment to what Stripe says."""
     order = desk.order_or_404(number)
     payment = order.latest_payment
-    standing = tracks.standing(order, payment=payment, steps=[], at=clock.now())
+    standing = tracks.standing(order, returned=returns.of(order), steps=[], at=clock.now())
     if payment is None or not standing.can_check_payment:
         return orders.answer(order, ("run", _("Nothing to check: this payment is decided.")))
     return orders.answer(order, _ask(payment))

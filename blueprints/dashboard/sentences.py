@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from blueprints import presentation
-from blueprints.dashboard import desk, wording
+from blueprints.dashboard import desk, refund_words, wording
 from domain import money
 from domain.states import StepName, VoucherStatus
 from models import TimelineEntry
@@ -61,6 +61,32 @@ KINDS: Mapping[str, tuple[str, Any]] = {
     "hold_placed": ("run", _l("%(amount)s held for a bill until %(until)s")),
     "hold_captured": ("violet", _l("Hold paid a bill: %(amount)s redeemed, %(balance)s left")),
     "hold_released": ("idle", _l("Hold of %(amount)s released")),
+    "value_taken_off": ("violet", _l("%(amount)s taken off the voucher, %(balance)s left")),
+    "value_put_back": ("violet", _l("%(amount)s put back on the voucher, now %(balance)s")),
+    "refund_asked": ("violet", _l("Refund of %(amount)s asked for")),
+    "refund_pending": ("run", _l("Stripe has the refund of %(amount)s; the bank is still working on it")),
+    "refund_succeeded": ("violet", _l("Stripe sends %(amount)s back to the buyer")),
+    "refund_failed": ("bad", _l("Refund of %(amount)s failed: %(failure)s")),
+    "refund_found": ("bad", _l("%(amount)s were refunded in Stripe's dashboard")),
+    "refund_decided": ("run", _l("Refund at Stripe: the voucher stays as it is")),
+    "payment_released": ("ok", _l("Held payment accepted")),
+    "payment_returned": ("violet", _l("Held payment sent back to the buyer")),
+    "dispute_opened": ("bad", _l("Payment of %(amount)s disputed")),
+    "dispute_won": ("ok", _l("Dispute won: the money stays")),
+    "dispute_lost": ("bad", _l("Dispute lost: %(amount)s are gone, %(spent)s of it had been spent")),
+    "inquiry_opened": ("bad", _l("The bank asks about the payment of %(amount)s")),
+    "inquiry_won": ("ok", _l("The bank's question is closed: the money stays")),
+    "inquiry_lost": ("bad", _l("Dispute lost: %(amount)s are gone, %(spent)s of it had been spent")),
+    "fraud_warning_opened": ("bad", _l("The card's bank suspects that the payment of %(amount)s is fraud")),
+    "fraud_warning_closed": ("idle", _l("Fraud warning closed")),
+    "step_stopped": ("idle", _l("%(step)s: stopped by hand")),
+    "mail_delayed": ("warn", _l("A mail server has not passed the e-mail to %(to)s on yet and keeps trying")),
+    "mail_bounced": ("bad", _l("E-mail to %(to)s came back")),
+    "stripe_connecting": ("run", _l("Connection with Stripe begun")),
+    "stripe_pending": ("run", _l("Stripe still needs something for the connection")),
+    "stripe_ready": ("ok", _l("Connection with Stripe ready: payments may begin")),
+    "stripe_restricted": ("bad", _l("Stripe has restricted the account: no payments")),
+    "stripe_ended": ("bad", _l("The connection with Stripe has ended")),
     "api_key_created": ("ok", _l("Key “%(name)s” created")),
     "api_key_rolled": ("run", _l("Key “%(name)s” rolled; the old secret works until %(until)s")),
     "api_key_revoked": ("bad", _l("Key “%(name)s” revoked")),
@@ -77,6 +103,7 @@ _MOVES_FROM: Mapping[str, tuple[str, Any]] = {
     VoucherStatus.SUSPENDED: ("ok", _l("Voucher unblocked")),
     VoucherStatus.PENDING: ("ok", _l("Voucher activated")),
 }
+_TAKEN_OFF = ("violet", _l("Refund at Stripe: %(amount)s taken off the voucher"))
 _PLAIN = ("idle", "%(kind)s")
 # Fact → its place in the sentences.
 _MONEY = (
@@ -84,6 +111,7 @@ _MONEY = (
     ("amount", "amount_minor"),
     ("balance", "balance_after_minor"),
     ("value", "value_minor"),
+    ("spent", "spent_minor"),
 )
 _MOMENTS = (("next", "next_at"), ("until", "expires_at"), ("until", "ends_at"))
 
@@ -103,7 +131,7 @@ def elapsed(start: datetime | None, end: datetime | None) -> str:
 
 def _line(entry: TimelineEntry, before: TimelineEntry | None, *, currency: str) -> Line:
     tone, sentence = _sentence(entry)
-    reason = entry.facts.get("reason")
+    reason = wording.reason(str(entry.facts.get("reason") or ""))
     return Line(
         key=entry.id,
         at=entry.created_at,
@@ -120,6 +148,8 @@ def _sentence(entry: TimelineEntry) -> tuple[str, Any]:
         before, after = (str(entry.facts.get(name)) for name in ("before", "after"))
         moved = _MOVES.get(after) or (_MOVES_FROM.get(before) if after == VoucherStatus.ACTIVE else None)
         return moved or KINDS[entry.kind]
+    if entry.kind == "refund_decided" and entry.facts.get("is_taken_off"):
+        return _TAKEN_OFF
     return KINDS.get(entry.kind, _PLAIN)
 
 
@@ -149,6 +179,8 @@ def _words(entry: TimelineEntry, currency: str) -> dict[str, str]:
     for name in ("before", "after"):
         if str(facts.get(name)) in wording.VOUCHER_LIFE:
             words[name] = str(wording.VOUCHER_LIFE[facts[name]].label)
+    if isinstance(facts.get("failure"), str):
+        words["failure"] = refund_words.failure(facts["failure"])
     words["batch"] = str(wording.BATCHES.get(str(facts.get("batch_kind")), _l("Batch")))
     if isinstance(facts.get("changes"), dict):
         words["changes"] = ", ".join(_change(name, pair) for name, pair in facts["changes"].items())

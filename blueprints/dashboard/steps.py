@@ -1,4 +1,4 @@
-"""The buttons on a step: try now, send again, correct the address. Each is one conditional change and a ring."""
+"""The buttons on a step: try now, stop, send again, correct the address. Each is one conditional change and a ring."""
 
 import math
 from collections.abc import Callable
@@ -33,6 +33,17 @@ def retry_step(number: str, step_id: int) -> ResponseReturnValue:
     )
 
 
+@blueprint.post(f"{_STEP}/stop")
+def stop_step(number: str, step_id: int) -> ResponseReturnValue:
+    """Let a waiting or planned step rest until somebody resumes it."""
+    order, step = _order_and_step(number, step_id)
+    return _do(
+        order,
+        lambda: fulfilment.stop(order, step.id, token=_token(), actor=desk.actor()),
+        done=_("Stopped"),
+    )
+
+
 @blueprint.post(f"{_STEP}/resend")
 def resend_step(number: str, step_id: int) -> ResponseReturnValue:
     """Send a mail that went out before once more, under a number of its own."""
@@ -61,6 +72,12 @@ def correct_address(number: str, step_id: int) -> ResponseReturnValue:
         lambda: fulfilment.correct_address(order, step.id, email=email, token=_token(), actor=desk.actor()),
         done=_("Address corrected"),
     )
+
+
+@blueprint.app_template_global()
+def is_resumable(step: Step) -> bool:
+    """A person may take it up again; what a freeze stopped thaws by itself."""
+    return step.state == StepState.SKIPPED and step.error_code in fulfilment.RESUMED_BY_HAND
 
 
 @blueprint.app_template_global()

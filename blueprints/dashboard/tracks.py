@@ -1,12 +1,14 @@
-"""The three tracks of an order, Payment → Voucher → Delivery, worked out from its payment and its steps. Pure."""
+"""The three tracks of an order, Payment → Voucher → Delivery, worked out from its payments and its steps. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from blueprints import returns
 from blueprints.dashboard import wording
+from blueprints.returns import Returns
 from domain import fulfilment
-from domain.states import RETRYABLE, TRYING_AGAIN, UNSETTLED, PaymentState, StepName, StepState
+from domain.states import RETRYABLE, TRYING_AGAIN, UNSETTLED, PaymentState, RefundState, StepName, StepState
 from models import Order, Payment, Step
 
 # Which word of several steps is the track's, worst first.
@@ -33,7 +35,11 @@ _UNPAID_HEADLINES = {
     PaymentState.PROCESSING: "in_progress",
     PaymentState.EXPIRED: "closed",
     PaymentState.FAILED: "closed",
+    PaymentState.REVIEW: "in_progress",  # on its way back; one that waits for a person comes before
+    PaymentState.RETURNED: "closed",
 }
+# The money is gone, and so is the voucher.
+_OVER = frozenset({"refunded", "charged_back", "returned"})
 _JUST_RETURNED_SECONDS = 30
 
 
@@ -64,10 +70,11 @@ class Standing:
     payment_record: Payment | None
     steps: Sequence[Step]
     at: datetime
+    returns: Returns = returns.NOTHING
 
     @property
     def payment(self) -> Track:
-        return Track("payment", str(self.order.payment_state), done_at=self.order.paid_at)
+        return Track("payment", self._payment_key, done_at=self.order.paid_at)
 
     @property
     def voucher(self) -> Track:
@@ -98,10 +105,12 @@ class Standing:
     @property
     def headline_key(self) -> str:
         keys = {self.voucher.key, self.delivery.key}
-        if self.order.payment_state == PaymentState.REVIEW or keys & {"failed", "bounced"}:
+        if self.returns.needs_a_person(self.at) or keys & {"failed", "bounced"}:
             return "needs_you"
         if "retrying" in keys:
             return "retrying"
+        if self._payment_key in _OVER:
+            return "closed"
         if not self.order.is_paid:
             return _UNPAID_HEADLINES[PaymentState(self.order.payment_state)]
         if "creating" in keys or keys & {"none", "queued", "sending"}:
@@ -127,19 +136,40 @@ class Standing:
 
     @property
     def poll_seconds(self) -> int | None:
-        """How soon the page should look again: 1 while anything moves, 5 while a try waits, None at rest."""
+        """How soon the page should look again: 1 while anything moves, 5 while a try waits, None at rest.
+
+        The bank takes its time for a refund that Stripe has.
+        """
         if any(_is_moving(step, self.at) for step in self.steps) or (self.order.is_paid and not self.steps):
             return 1
         if self.order.payment_state in UNSETTLED:
             asked_at = self.payment_record.asked_at if self.payment_record is not None else None
             just_returned = asked_at is not None and (self.at - asked_at).total_seconds() < _JUST_RETURNED_SECONDS
             return 1 if just_returned else 5
-        return 5 if any(step.state in TRYING_AGAIN for step in self.steps) else None
+        if any(step.state in TRYING_AGAIN for step in self.steps):
+            return 5
+        waiting = {refund.state for refund in self.returns.unanswered}
+        return 5 if RefundState.ASKED in waiting else 30 if waiting else None
+
+    @property
+    def _payment_key(self) -> str:
+        if not self.order.is_paid:
+            return str(self.order.payment_state)
+        if self.returns.is_disputed:
+            return "disputed"
+        if self.returns.is_lost:
+            return "charged_back"
+        if self.returns.contested or self.returns.held:
+            return "review"
+        if self.returns.is_all_back:
+            return "refunded"
+        return "refunded_part" if self.returns.returned_minor else str(self.order.payment_state)
 
 
-def standing(order: Order, *, payment: Payment | None, steps: Iterable[Step], at: datetime) -> Standing:
-    """Where `order` stands at the moment `at`; `payment` is its newest attempt, `steps` all of its steps."""
-    return Standing(order, payment, fulfilment.current(steps), at)
+def standing(order: Order, *, returned: Returns, steps: Iterable[Step], at: datetime) -> Standing:
+    """Where `order` stands at the moment `at`; `steps` are all of its steps, `returned` knows all of its payments."""
+    newest = returned.payments[-1] if returned.payments else None
+    return Standing(order, newest, fulfilment.current(steps), at, returned)
 
 
 def step_status(step: Step, at: datetime) -> wording.Status:
@@ -168,7 +198,7 @@ def _worst(name: str, keyed: list[tuple[str, Step]], rank: Sequence[str], *, oth
 def _mail_key(step: Step, at: datetime) -> str:
     state = StepState(step.state)
     if state == StepState.DEAD:
-        return "bounced" if step.error_code == "bad_address" else "failed"
+        return "bounced" if step.error_code in ("bad_address", fulfilment.BOUNCED) else "failed"
     return "scheduled" if step.is_planned(at) else _MAIL_KEYS[state]
 
 

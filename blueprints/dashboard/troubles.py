@@ -10,9 +10,8 @@ from typing import Any
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from blueprints import presentation
 from blueprints.dashboard import desk, tracks
-from domain import money
+from domain import breakers
 from domain.states import StepName, StepState
 from models import Order, Step, Unit
 
@@ -34,6 +33,7 @@ class Trouble:
 EFFECTS: Mapping[str, Any] = {
     StepName.CREATE: _l("%(buyer)s has paid and has no voucher yet."),
     StepName.DOCUMENT: _l("The voucher exists and is valid, but its PDF is missing, so its e-mail waits."),
+    "document_dead": _l("The voucher is valid and its e-mail goes out with code and link, but without the PDF."),
     StepName.DELIVER_BUYER: _l("%(buyer)s has not received the voucher by e-mail. The order page already offers it."),
     StepName.DELIVER_RECIPIENT: _l("%(recipient)s has not received the voucher."),
     StepName.RECEIPT: _l("%(buyer)s has not received the receipt. The voucher itself is not touched by this."),
@@ -50,6 +50,8 @@ CAUSES: Mapping[str, Any] = {
     "bad_address": _l("The mail server says that the address %(address)s does not exist or takes no mail."),
     "mail_refused": _l("The mail server of the recipient refused this message for good."),
     "mail_not_now": _l("The mail server asked us to wait."),
+    "bounced": _l("The mail server had accepted the message for %(address)s and sent it back later."),
+    "pdf_missing": _l("The PDF that belongs to the message is still being made."),
     "mail_ours": _l("Your mail server did not accept our log-in or settings, so no e-mails are going out."),
     "mail_unreachable": _l("Your mail server did not answer."),
     "mail_unknown": _l("The connection broke while the message was being handed over, so nobody knows if it arrived."),
@@ -72,6 +74,8 @@ ADVICE: Mapping[str, Any] = {
     "bad_address": _l("Correct the address and send."),
     "mail_refused": _l("Read the server's answer in the details, then try now or send to another address."),
     "mail_not_now": _l("You need not do anything."),
+    "bounced": _l("Ask for the right address, correct it and send."),
+    "pdf_missing": _l("You need not do anything; if it takes long, look at the PDF's own step."),
     "mail_ours": _l("Correct the mail settings of the server; everything that waits then goes out by itself."),
     "mail_unreachable": _l("If the mail server is back already, try now."),
     "mail_unknown": _l("Ask the recipient, or simply wait: the copy carries the same message number."),
@@ -82,6 +86,10 @@ ADVICE: Mapping[str, Any] = {
 }
 
 
+_ASK_FOR_ADDRESS = ("bad_address", "bounced")
+_TESTED_EVERY_MINUTE = ("mail_ours", "mail_unreachable")
+
+
 def of_step(step: Step, *, order: Order, unit: Unit | None) -> Trouble:
     """The five parts for a step that failed and waits, or stopped."""
     code = step.error_code if step.error_code in CAUSES else "unexpected"
@@ -90,42 +98,21 @@ def of_step(step: Step, *, order: Order, unit: Unit | None) -> Trouble:
     is_dead = step.state == StepState.DEAD
     return Trouble(
         tone="bad" if is_dead else "warn",
-        effect=str(EFFECTS[StepName(step.name)]) % people,
+        effect=str(EFFECTS["document_dead" if is_dead and step.name == StepName.DOCUMENT else step.name]) % people,
         cause=str(CAUSES[code]) % {"address": address},
         by_itself=_by_itself(step),
         what_you_can_do=str(ADVICE[code]),
         reference=_("%(order)s, step %(step)s, try %(token)s", order=order.number, step=step.id, token=step.token),
-        remedy="address" if code == "bad_address" else "retry",
+        remedy="address" if code in _ASK_FOR_ADDRESS else "retry",
         technical=f"{step.error_code or ''}\n{step.error_text or ''}".strip(),
-    )
-
-
-def of_review(order: Order, differences: Mapping[str, Any]) -> Trouble:
-    """The five parts for a payment that is held because Stripe reports something else than was ordered."""
-    expected, reported = differences.get("amount_minor") or (None, None)
-    if isinstance(expected, int) and isinstance(reported, int):
-        cause = _(
-            "Stripe reports %(reported)s, the order says %(expected)s.",
-            reported=money.display(reported, order.currency, presentation.language()),
-            expected=money.display(expected, order.currency, presentation.language()),
-        )
-    else:
-        cause = _("What Stripe reports about this payment does not match the order.")
-    return Trouble(
-        tone="bad",
-        effect=_("The payment is held: no voucher was made, and %(buyer)s is waiting.", **_people(order, None)),
-        cause=cause,
-        by_itself=_("Nothing happens by itself, so that no wrong voucher goes out."),
-        what_you_can_do=_("Look at the payment in Stripe and refund it there, or speak with the buyer."),
-        reference=order.number,
-        remedy="check",
-        technical="\n".join(f"{name}: {pair}" for name, pair in differences.items()),
     )
 
 
 def _by_itself(step: Step) -> str:
     if step.state == StepState.DEAD:
         return _("We stopped trying.")
+    if step.error_code in _TESTED_EVERY_MINUTE and breakers.is_open(breakers.MAIL):
+        return _("We ask the mail server once a minute. As soon as it accepts, everything that waits goes out.")
     facts = {"time": desk.when(step.not_before), "next": step.attempt + 1, "of": tracks.attempts_allowed(step)}
     if step.state == StepState.UNKNOWN:
         return _("We send the same message again at %(time)s, attempt %(next)s of %(of)s.", **facts)

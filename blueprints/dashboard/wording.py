@@ -11,7 +11,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from domain.api_keys import Scope
-from domain.states import EntryKind, StepName
+from domain.states import DisputeKind, EntryKind, StepName
 from models import ApiKey
 
 
@@ -31,6 +31,11 @@ PAYMENT = {
     "expired": Status(_l("Abandoned"), "idle", "dash"),
     "failed": Status(_l("Declined"), "idle", "dash"),
     "review": Status(_l("To be checked"), "warn", "alert"),
+    "refunded": Status(_l("Refunded"), "violet", "undo"),
+    "refunded_part": Status(_l("Refunded in part"), "violet", "undo"),
+    "disputed": Status(_l("Disputed"), "bad", "alert"),
+    "charged_back": Status(_l("Charged back"), "bad", "undo"),
+    "returned": Status(_l("Sent back"), "violet", "undo"),
 }
 VOUCHER = {
     "none": Status("–", "idle", "dash"),
@@ -89,12 +94,73 @@ VIEWS = {
     "needs_you": _l("Needs you"),
     "in_progress": _l("In progress"),
     "done": _l("Done"),
+    "refunded": _l("Refunded"),
 }
 NOTHING_HERE = {
     "all": _l("No orders yet. Share the link of your shop and the first one appears here."),
     "needs_you": _l("Nothing needs you."),
     "in_progress": _l("Nothing is under way at the moment."),
     "done": _l("No finished orders yet."),
+    "refunded": _l("No money went back to a buyer."),
+}
+# One refund of an order.
+REFUNDS = {
+    "asked": Status(_l("Stripe is being asked"), "run", "run"),
+    "pending": Status(_l("Under way at the bank"), "run", "run"),
+    "succeeded": Status(_l("Sent back"), "violet", "undo"),
+    "failed": Status(_l("Failed"), "bad", "alert"),
+}
+# One dispute, inquiry or warning.
+DISPUTES = {
+    "open": Status(_l("Open"), "bad", "alert"),
+    "won": Status(_l("Won"), "ok", "check"),
+    "lost": Status(_l("Lost"), "bad", "alert"),
+    "closed": Status(_l("Closed"), "idle", "dash"),
+}
+DISPUTE_KINDS = {
+    DisputeKind.DISPUTE: _l("Dispute"),
+    DisputeKind.INQUIRY: _l("Question of the bank"),
+    DisputeKind.FRAUD_WARNING: _l("Fraud warning"),
+}
+CONNECTIONS = {
+    "pending": Status(_l("Not finished"), "warn", "clock"),
+    "ready": Status(_l("Ready"), "ok", "check"),
+    "restricted": Status(_l("Restricted"), "bad", "alert"),
+    "ended": Status(_l("Ended"), "bad", "close"),
+}
+# Why the program changed a voucher, where no person typed a reason.
+REASONS = {
+    "dispute": _l("the payment is disputed"),
+    "inquiry": _l("the bank asks about the payment"),
+    "fraud_warning": _l("the bank suspects fraud"),
+    "refund_at_stripe": _l("refunded in Stripe's dashboard"),
+    "refund": _l("refunded"),
+    "refund_failed": _l("the refund failed"),
+    "dispute_lost": _l("the dispute was lost"),
+    "inquiry_lost": _l("the dispute was lost"),
+}
+# What Stripe calls the reason of a dispute or a warning.
+DISPUTE_REASONS = {
+    "fraudulent": _l("the cardholder says that it was not them"),
+    "unrecognized": _l("the cardholder does not recognise the payment"),
+    "duplicate": _l("the cardholder says that they paid twice"),
+    "product_not_received": _l("the cardholder says that nothing arrived"),
+    "product_unacceptable": _l("the cardholder is not content with what arrived"),
+    "credit_not_processed": _l("the cardholder waits for a refund"),
+    "subscription_canceled": _l("the cardholder says that they had cancelled"),
+    "insufficient_funds": _l("the account had not enough money"),
+    "debit_not_authorized": _l("the account holder did not allow the debit"),
+    "incorrect_account_details": _l("the account details were wrong"),
+    "bank_cannot_process": _l("the bank cannot process it"),
+    "general": _l("the bank gives no reason"),
+    # Fraud warnings.
+    "unauthorized_use_of_card": _l("the card was used without its owner"),
+    "made_with_stolen_card": _l("the card was stolen"),
+    "made_with_lost_card": _l("the card was lost"),
+    "made_with_counterfeit_card": _l("the card was forged"),
+    "card_never_received": _l("the card never reached its owner"),
+    "fraudulent_card_application": _l("the card was applied for by fraud"),
+    "misc": _l("the bank gives no reason"),
 }
 VOUCHER_LIFE = {
     "pending": Status(_l("Not yet active"), "idle", "clock"),
@@ -111,7 +177,7 @@ ENTRY_KINDS = {
     EntryKind.REVERSE: _l("Redemption undone"),
     EntryKind.ADJUST: _l("Corrected"),
     EntryKind.EXPIRE: _l("Written off"),
-    EntryKind.VOID: _l("Voided"),
+    EntryKind.VOID: _l("Refunded: value taken off"),
 }
 # What a voucher has beside its money, as the timeline names it.
 FIELDS = {
@@ -150,6 +216,7 @@ ACTORS = {
     "reconciler": _l("the regular check at Stripe"),
     "button": _l("the button Check payment"),
     "operator": _l("the operator"),
+    "stripe": _l("Stripe"),
     "example": _l("the example"),
 }
 
@@ -159,6 +226,11 @@ def actor(name: str) -> str:
     if name.startswith("key:"):
         return _("key “%(name)s”", name=name.removeprefix("key:"))
     return str(ACTORS.get(name, name))
+
+
+def reason(said: str) -> str:
+    """Why something was done: a word of the program's own in the reader's language, a person's as it was typed."""
+    return str(REASONS.get(said) or DISPUTE_REASONS.get(said) or said)
 
 
 def key_permissions(key: ApiKey) -> list[str]:

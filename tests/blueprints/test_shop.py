@@ -8,13 +8,14 @@ import flask
 import pytest
 import structlog
 
-from domain import clock, fulfilment
+from domain import clock, disputes, fulfilment, refunds
 from domain.states import VoucherStatus
 from effects import links, work
+from effects import refund as money_back
 from effects import voucher as vouchers
 from gateways.stripe_twin import Twin
 from models import Merchant, Offer, Order, Unit
-from tests import cast, sales
+from tests import cast, refunding, sales
 from tests.browser import Browser
 
 SHOP = "/s/cafe-alba"
@@ -377,6 +378,56 @@ def _weekday(year: int, day: int) -> int:
 
 def _break(**values: str) -> str:
     raise RuntimeError("a mistake of ours")
+
+
+@pytest.mark.req("F56")
+def test_a_buyer_whose_money_goes_back_reads_how_much_and_finds_no_download(
+    client: Browser, merchant: Merchant, twin: Twin
+) -> None:
+    order = sales.pay(client, twin, sales.order(client))
+    work.run_due("test")
+    refund = refunds.ask(order, {1: 2000}, nonce="first-part", actor="Anna")
+    money_back.send(refund)
+    page = client.get(f"{_order_path(order)}?lang=en").text
+    assert "€20.00 of your payment go back to you." in page and "Download PDF" in page
+    money_back.send(refunds.ask(order, {1: 3000}, nonce="all-of-it", actor="Anna"))
+    page = client.get(f"{_order_path(order)}?lang=en").text
+    assert "Your money is on its way back" in page and "€50.00 go back the way you paid." in page
+    assert "Download PDF" not in page and "hx-get=" not in page.partition('class="progress"')[2].partition(">")[0]
+    assert client.get(f"{_order_path(order)}/vouchers/1.pdf").status_code == 404
+    voucher = client.get(f"{_voucher_path(order.units.get().voucher)}?lang=en").text
+    assert "This voucher was cancelled." in voucher
+
+
+@pytest.mark.req("F58")
+def test_a_buyer_is_asked_to_contact_the_shop_and_hears_nothing_of_a_suspicion(
+    client: Browser, merchant: Merchant, twin: Twin
+) -> None:
+    order = sales.pay(client, twin, sales.order(client))
+    work.run_due("test")
+    warning_id = refunding.warn(client, twin, order)
+    for page in (_order_path(order), _voucher_path(order.units.get().voucher)):
+        for language in ("en", "de"):
+            text = client.get(f"{page}?lang={language}").text.lower()
+            assert not any(word in text for word in ("fraud", "betrug", "dispute", "suspect", "stripe", warning_id))
+            assert "download pdf" not in text and "voucher.pdf" not in text
+    assert ">Please contact Café Alba</h1>" in client.get(f"{_order_path(order)}?lang=en").text
+    disputes.dismiss(order.disputes.get(), actor="Anna")
+    assert "your voucher is ready" in client.get(f"{_order_path(order)}?lang=en").text
+
+
+@pytest.mark.req("F7")
+def test_a_buyer_whose_payment_did_not_fit_reads_that_it_goes_back(
+    client: Browser, merchant: Merchant, twin: Twin
+) -> None:
+    session_id = sales.order(client)
+    twin.switch("mismatch", {"amount_total": 500})
+    order = sales.pay(client, twin, session_id)
+    assert "Your payment is being checked" in client.get(f"{_order_path(order)}?lang=en").text
+    money_back.send(refunds.ask_held(order.payments.get(), nonce="all-of-it", actor="Anna"))
+    page = client.get(f"{_order_path(order)}?lang=en").text
+    assert "The payment did not fit the order, so all of it goes back to you." in page
+    assert "Buy now" not in page
 
 
 def _order_path(order: Order) -> str:

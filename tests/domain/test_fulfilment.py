@@ -745,7 +745,7 @@ def test_a_dead_or_tired_step_comes_back_with_a_new_budget(order: Order) -> None
     _resume(order)
     back = fresh(step)
     assert (back.state, back.attempt, back.first_failed_at) == ("ready", 0, None)
-    fulfilment.fail(_claim(order), NOT_NOW)
+    fulfilment.fail(_claim_named(order, StepName.DELIVER_RECIPIENT), NOT_NOW)
     assert fresh(step).state == "retry_wait"
 
 
