@@ -37,6 +37,14 @@ _MEASURED_FOR_SECONDS = 60.0
 _QUICK_ENOUGH = timedelta(seconds=1)
 _NO_TURN = "database is locked: another writer did not finish in time"
 SQLITE_PRAGMAS = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": "full"}
+# A line that swallows everything (a firewall that forgot it, a cable that was pulled) is given up by the client.
+POSTGRES_LINE = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "20000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
 POSTGRES_TIMEOUTS = {"lock_timeout": "5s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "20s"}
 
 
@@ -322,6 +330,7 @@ def _open_sqlite(url: str) -> QueuedSqlite:
 def _open_postgresql(url: str) -> RestedPostgresql:
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
+    query = POSTGRES_LINE | query
     settings = " ".join(f"-c {name}={value}" for name, value in POSTGRES_TIMEOUTS.items())
     query["options"] = f"{query.get('options', '')} {settings}".strip()
     dsn = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(query, quote_via=_percent)))

@@ -13,7 +13,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from datetime import timedelta
 from typing import IO, Any
 
 import flask
@@ -21,14 +20,11 @@ import flask
 import config
 import database
 from app import create_app
-from domain import clock
-from domain.states import FINISHED, UNSETTLED, StepState
 from effects import outside as outsides
 from effects import work
 from gateways.document import Press, Printed, VoucherDocument
 from gateways.document_child import Child
-from models import Payment, Step
-from tests.faults import sockets
+from tests.faults import recovery, sockets
 from tests.faults.fault import Fault, Points
 
 _ROUNDS = 6
@@ -116,7 +112,9 @@ class _Renderer:
     def _start(self) -> None:
         self._marks[:] = bytes(16)
         # Printed here, as only the first who asks hears that the renderer is ready.
-        self.press.print(VoucherDocument(issuer_name="Vouchsafe", code="0", link="https://shop.example", identifier="0"))
+        self.press.print(
+            VoucherDocument(issuer_name="Vouchsafe", code="0", link="https://shop.example", identifier="0")
+        )
 
     def _marked(self, document: VoucherDocument) -> Printed:
         asked, answered = self._read()
@@ -177,9 +175,9 @@ def _recover(app: flask.Flask, sale: dict[str, Any], by: str, tell: _Tell, *, ro
     _answer_the_bell(app)
     with app.app_context(), database.connected():
         for _ in range(rounds):
-            _let_time_pass(sale["order_id"])
+            recovery.let_time_pass(sale["order_id"])
             work.sweep("second")
-            if not _is_anything_open(sale["order_id"]):
+            if not recovery.is_anything_open(sale["order_id"]):
                 break
 
 
@@ -187,21 +185,6 @@ def _answer_the_bell(app: flask.Flask) -> None:
     queue = app.extensions["huey"]
     while (task := queue.dequeue()) is not None:
         queue.execute(task)
-
-
-def _let_time_pass(order_id: int) -> None:
-    """The leases of the dead run out, pauses between tries end, and Stripe may be asked again."""
-    past = clock.now() - timedelta(seconds=1)
-    mine = Step.order == order_id
-    Step.update(lease_until=past).where(mine, Step.state == StepState.RUNNING, Step.lease_until > past).execute()
-    waiting = Step.state.in_((StepState.RETRY_WAIT, StepState.UNKNOWN))
-    Step.update(not_before=past).where(mine, waiting, Step.not_before > past).execute()
-    Payment.update(next_check_at=past).where(Payment.order == order_id, Payment.state.in_(UNSETTLED)).execute()
-
-
-def _is_anything_open(order_id: int) -> bool:
-    steps = Step.select().where(Step.order == order_id)
-    return not steps.exists() or steps.where(Step.state.not_in(FINISHED)).exists()
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A TCP proxy on the loopback that breaks lines at a chosen byte: reset, black hole, slow.
 
 `cut(to_server=120)` lets 120 more bytes through in that direction, counted over all lines from now on, and then
-resets the line that carries the next one, both ways, as a router that forgets it would do. Afterwards all is well again.
+resets the line that carries the next one, both ways, as a router that forgets it would do. Then all is well again.
 """
 
 import contextlib

@@ -50,6 +50,22 @@ def test_a_writer_that_gets_no_turn_is_told_so_and_the_next_one_gets_it(
     assert Merchant.get_by_id(cast.alba.id).name == "Alba"
 
 
+@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.req("F25")
+def test_a_writer_waits_for_a_foreign_lock_and_not_for_ever(cast: casting.Cast, database_url: str) -> None:
+    rename = Merchant.update(name="Alba").where(Merchant.id == cast.alba.id)
+    with psycopg.connect(database_url) as other:
+        # Whoever waited for longer than we allow would see the lock go, and no error.
+        other.execute("SET idle_in_transaction_session_timeout = '12s'")
+        other.execute("SELECT id FROM merchants FOR UPDATE")
+        with pytest.raises(peewee.OperationalError, match="lock timeout"), database.transaction():
+            rename.execute()
+        other.rollback()
+    with database.transaction():
+        assert rename.execute() == 1
+    assert Merchant.get_by_id(cast.alba.id).name == "Alba"
+
+
 # The pool lets go of the dead connection without closing it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("engine", ["postgresql"])

@@ -12,8 +12,8 @@ import pytest
 import config
 import database
 from app import create_app
-from domain import clock
-from domain.states import FINISHED, StepName, StepState
+from domain import checkout, clock
+from domain.states import StepName
 from effects import outside as outsides
 from effects import payment, work
 from gateways.mailer import Mailer
@@ -23,7 +23,7 @@ from models import Merchant, Order, Payment, Step, StepAttempt
 from tests import cast as casting
 from tests import sales
 from tests.browser import Browser
-from tests.faults import promises
+from tests.faults import promises, recovery
 from tests.faults.proxy import Proxy, postgres_target, postgres_url
 from tests.smtp import ScriptedServer
 
@@ -56,7 +56,7 @@ def mailed(app: flask.Flask, mail_line: Proxy, merchant: Merchant) -> Callable[[
 def first_mail(order: Order, twin: Twin) -> StepAttempt:
     """The order is paid, and its mail is tried for the first time: how that ended."""
     twin.pay(order.latest_payment.session_id, deliver=False)
-    payment.confirm(order.latest_payment, source="webhook")  # type: ignore[arg-type]
+    payment.confirm(order.latest_payment, source=checkout.Source.WEBHOOK)
     work.run_due("first", order_id=order.id)
     step = order.steps.where(Step.name == StepName.DELIVER_BUYER).get()
     return StepAttempt.get(StepAttempt.step == step)
@@ -64,8 +64,7 @@ def first_mail(order: Order, twin: Twin) -> StepAttempt:
 
 def send_again(order: Order) -> None:
     """The pause is over."""
-    past = clock.now() - timedelta(seconds=1)
-    Step.update(not_before=past).where(Step.order == order.id, Step.state.not_in(FINISHED)).execute()
+    recovery.let_time_pass(order.id)
     work.run_due("second", order_id=order.id)
 
 
@@ -340,9 +339,7 @@ def _sell_over(
     passed = line.measure()
     line.heal()
     with database.connected():
-        past = clock.now() - timedelta(seconds=1)
-        late = Step.state.in_((StepState.RUNNING, StepState.RETRY_WAIT, StepState.UNKNOWN))
-        Step.update(lease_until=past, not_before=past).where(Step.order == order.id, late).execute()
+        recovery.let_time_pass(order.id)
         work.run_due("third", order_id=order.id)
         promises.assert_kept(order, smtp.messages)
     return passed
@@ -366,5 +363,3 @@ def test_a_restarted_postgresql_costs_a_request_at_most(
         assert statuses[0] in (200, 503) and statuses[1:] == [200, 200]
         app.extensions["huey"].storage.close()
         database.db.obj.close_all()
-
-

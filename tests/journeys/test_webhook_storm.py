@@ -105,8 +105,8 @@ def _shared(queue: Iterator[str], lock: threading.Lock) -> Iterator[str]:
 
 def _ask_for_ten_minutes() -> Counter[str]:
     found: Counter[str] = Counter()
-    for _ in range(6):
-        clock.move(timedelta(minutes=2))
+    for _ in range(2):
+        clock.move(timedelta(minutes=5))
         for name, outcome in watch.run(clock.now()).items():
             found[name] += sum(outcome.values()) if isinstance(outcome, dict) else int(outcome or 0)
     return found
