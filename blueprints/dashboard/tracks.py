@@ -80,7 +80,7 @@ class Standing:
     def voucher(self) -> Track:
         if not self.order.is_paid:
             return Track("voucher", "none")
-        making = [(_VOUCHER_KEYS.get(StepState(step.state), "creating"), step) for step in self.making_steps]
+        making = [(_VOUCHER_KEYS.get(step.state, "creating"), step) for step in self.making_steps]
         return _worst("voucher", making, _VOUCHER_RANK, otherwise="creating")
 
     @property
@@ -169,7 +169,9 @@ class Standing:
 def standing(order: Order, *, returned: Returns, steps: Iterable[Step], at: datetime) -> Standing:
     """Where `order` stands at the moment `at`; `steps` are all of its steps, `returned` knows all of its payments."""
     newest = returned.payments[-1] if returned.payments else None
-    return Standing(order, newest, fulfilment.current(steps), at, returned)
+    # A newer version beside us may plan a step that we have no word for; that one is its to show.
+    known = [step for step in fulfilment.current(steps) if step.name in list(StepName)]
+    return Standing(order, newest, known, at, returned)
 
 
 def step_status(step: Step, at: datetime) -> wording.Status:
@@ -178,7 +180,8 @@ def step_status(step: Step, at: datetime) -> wording.Status:
         return wording.STEPS["scheduled"]
     if step.state == StepState.DONE and step.is_mail:
         return wording.STEPS["sent"]
-    return wording.STEPS[str(step.state)]
+    # A newer version beside us may have a word that we do not know: something is under way.
+    return wording.STEPS.get(str(step.state), wording.STEPS["running"])
 
 
 def attempts_allowed(step: Step) -> int:
@@ -196,10 +199,9 @@ def _worst(name: str, keyed: list[tuple[str, Step]], rank: Sequence[str], *, oth
 
 
 def _mail_key(step: Step, at: datetime) -> str:
-    state = StepState(step.state)
-    if state == StepState.DEAD:
+    if step.state == StepState.DEAD:
         return "bounced" if step.error_code in ("bad_address", fulfilment.BOUNCED) else "failed"
-    return "scheduled" if step.is_planned(at) else _MAIL_KEYS[state]
+    return "scheduled" if step.is_planned(at) else _MAIL_KEYS.get(step.state, "sending")
 
 
 def _is_moving(step: Step, at: datetime) -> bool:

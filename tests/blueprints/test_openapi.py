@@ -108,6 +108,16 @@ def test_whatever_leads_from_a_problem_leads_to_its_row(client: Browser) -> None
         assert f'id="{code}"' in page
 
 
+# No call of the API can meet these.
+OF_THE_DASHBOARD = {
+    "step_not_retryable",
+    "order_closed",
+    "refund_too_large",
+    "payment_contested",
+    "nothing_to_decide",
+}
+
+
 def _codes_in_source() -> set[str]:
     """Every code that a file of the API raises a Problem with, and every refusal that a call can meet."""
     raised = set()
@@ -117,7 +127,7 @@ def _codes_in_source() -> set[str]:
             if name == "Problem" and node.args and isinstance(node.args[0], ast.Constant):  # type: ignore[attr-defined]
                 raised.add(str(node.args[0].value))  # type: ignore[attr-defined]
     known = [each for each in refusals.Refusal.__subclasses__() if each.__module__ == refusals.__name__]
-    return raised | {each.code for each in known} - {"step_not_retryable", "order_closed"}  # the dashboard's own
+    return raised | {each.code for each in known} - OF_THE_DASHBOARD
 
 
 def test_anybody_may_read_the_contract_and_keep_it(client: Browser) -> None:

@@ -66,6 +66,20 @@ def test_a_writer_waits_for_a_foreign_lock_and_not_for_ever(cast: casting.Cast, 
     assert Merchant.get_by_id(cast.alba.id).name == "Alba"
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.req("F26")
+def test_a_full_disk_is_called_one_and_the_next_writer_gets_its_turn(cast: casting.Cast) -> None:
+    pages = database.db.execute_sql("PRAGMA page_count").fetchone()[0]
+    database.db.execute_sql(f"PRAGMA max_page_count = {pages}").fetchone()
+    # SQLite has rolled back by itself: whoever does it again hears of that, and the log says nothing of the disk.
+    with pytest.raises(peewee.OperationalError, match="full"), database.transaction():
+        Merchant.create(slug="large", name="x" * 1_000_000)
+    database.db.execute_sql("PRAGMA max_page_count = 1073741823").fetchone()
+    assert not Merchant.select().where(Merchant.slug == "large").exists()
+    with database.transaction():
+        assert Merchant.update(name="Alba").where(Merchant.id == cast.alba.id).execute() == 1
+
+
 # The pool lets go of the dead connection without closing it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("engine", ["postgresql"])

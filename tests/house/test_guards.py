@@ -22,7 +22,7 @@ from domain import api_keys, batches, fulfilment, holds
 from domain.states import BatchKind, StepName, VoucherType
 from effects import voucher as vouchers
 from effects import work
-from models import TABLES, IdempotencyRecord, Merchant, Order, Step, Voucher
+from models import TABLES, IdempotencyRecord, Merchant, Order, Step, Stray, Voucher
 from tests import cast as casting
 from tests import reports, sales
 from tests.browser import Browser
@@ -63,6 +63,7 @@ def _address(app: flask.Flask, rule: Rule, values: dict[str, Any]) -> str:
 ANY = {
     "number": "G-10001", "step_id": 1, "public_id": "vch_1", "unit_no": 1, "token": "t", "shop": "cafe-alba",
     "key_id": "0" * 12, "batch_id": "bat_1", "voucher_id": "vch_1", "hold_id": "hld_1", "name": "errors",
+    "stray_id": 1,
 }  # fmt: skip
 
 
@@ -175,10 +176,12 @@ def _ids(order: Order) -> dict[str, Any]:
         held = holds.place(
             voucher.id, amount_minor=100, currency="EUR", operation_key=secrets.token_hex(8), actor="test"
         )
+    session_id = f"cs_test_{secrets.token_hex(8)}"
+    stray = Stray.create(merchant=order.merchant, session_id=session_id, amount_minor=100, currency="EUR")
     return {
         "number": order.number, "step_id": step.id, "public_id": voucher.public_id, "unit_no": 1,
         "key_id": key.key_id, "batch_id": batch.public_id, "voucher_id": voucher.public_id,
-        "hold_id": held.hold.public_id,
+        "hold_id": held.hold.public_id, "stray_id": stray.id,
     }  # fmt: skip
 
 

@@ -1,35 +1,17 @@
-"""The rules: where each stands, what the product looks like without it, and which tests have to notice."""
+"""F56 to F58: money that goes back, and payments that somebody contests."""
 
-from dataclasses import dataclass
+from tests.mutants.rules.rule import Rule, tests_of
 
+ORDERS, DISPUTES = "tests/domain/test_refunds.py", "tests/domain/test_disputes.py"
 
-@dataclass(frozen=True)
-class Rule:
-    """`rule` stands in `file` exactly once; `without` replaces it. `tests` are pytest's arguments."""
-
-    id: str
-    name: str
-    file: str
-    rule: str
-    without: str
-    tests: tuple[str, ...]
-
-
-def _in(file: str, words: str = "", *, engine: str = "") -> tuple[str, ...]:
-    chosen = " and ".join(f"({part})" for part in (words, engine) if part)
-    return (file, "-k", chosen) if chosen else (file,)
-
-
-REFUNDS, DISPUTES = "tests/domain/test_refunds.py", "tests/domain/test_disputes.py"
-
-RULES: tuple[Rule, ...] = (
+REFUNDS: tuple[Rule, ...] = (
     Rule(
         "F56",
         "the value leaves the voucher before Stripe is asked",
         "domain/refunds.py",
         "                _take_off(refund, each, amount_minor)",
         "                pass",
-        _in(REFUNDS, "off_the_voucher_before", engine="sqlite"),
+        tests_of(ORDERS, "off_the_voucher_before", engine="sqlite"),
     ),
     Rule(
         "F56",
@@ -37,7 +19,7 @@ RULES: tuple[Rule, ...] = (
         "domain/refunds.py",
         '        ledger.undo_void(void, reason="refund_failed", actor=STRIPE)',
         "        pass",
-        _in(REFUNDS, "gives_the_value_back", engine="sqlite"),
+        tests_of(ORDERS, "gives_the_value_back", engine="sqlite"),
     ),
     Rule(
         "F56",
@@ -45,7 +27,7 @@ RULES: tuple[Rule, ...] = (
         "domain/freezes.py",
         "    for voucher in order.vouchers:\n        holds.lock(voucher.id)\n    return order",
         "    return order",
-        _in(REFUNDS, "meets_a_redemption", engine="postgresql"),
+        tests_of(ORDERS, "meets_a_redemption", engine="postgresql"),
     ),
     Rule(
         "F57",
@@ -53,7 +35,7 @@ RULES: tuple[Rule, ...] = (
         "domain/refunds.py",
         "        freezes.freeze(order, reason=AT_STRIPE)",
         "        pass",
-        _in(REFUNDS, "made_at_stripe_blocks", engine="sqlite"),
+        tests_of(ORDERS, "made_at_stripe_blocks", engine="sqlite"),
     ),
     Rule(
         "F58",
@@ -61,7 +43,7 @@ RULES: tuple[Rule, ...] = (
         "domain/disputes.py",
         "    freezes.freeze(order, reason=str(dispute.kind))",
         "    pass",
-        _in(DISPUTES, "news_freezes", engine="sqlite"),
+        tests_of(DISPUTES, "news_freezes", engine="sqlite"),
     ),
     Rule(
         "F58",
@@ -69,7 +51,7 @@ RULES: tuple[Rule, ...] = (
         "domain/freezes.py",
         "    if is_in_trouble(order):\n        return False\n",
         "",
-        _in(DISPUTES, "two_troubles", engine="sqlite"),
+        tests_of(DISPUTES, "two_troubles", engine="sqlite"),
     ),
     Rule(
         "F58",
@@ -77,6 +59,6 @@ RULES: tuple[Rule, ...] = (
         "domain/disputes.py",
         "        freezes.end(order, key=key, reason=reason, actor=STRIPE)\n        return",
         "        return",
-        _in(DISPUTES, "lost_takes_the_rest", engine="sqlite"),
+        tests_of(DISPUTES, "lost_takes_the_rest", engine="sqlite"),
     ),
 )
