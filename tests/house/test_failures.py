@@ -31,7 +31,7 @@ def test_a_failure_mode_is_named_by_a_test(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_the_rule_against_a_failure_mode_is_missed_when_it_is_gone(name: str) -> None:
-    assert name in {rule.id for rule in RULES}, "tests/mutants/rules.py has no rule for it"
+    assert name in {rule.id for rule in RULES}, "tests/mutants/rules has no rule for it"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

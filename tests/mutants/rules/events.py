@@ -139,7 +139,7 @@ EVENTS: tuple[Rule, ...] = (
         "a body that is too big is refused before it is read",
         "blueprints/webhooks.py",
         "    flask.request.max_content_length = MAX_EVENT_BYTES\n",
-        "",
+        "    flask.request.max_content_length = 2**30\n",
         tests_of(WEBHOOKS, "body_that_is_too_big", engine="sqlite"),
     ),
 )
